@@ -1,0 +1,111 @@
+// Thread safety: plain data.
+//
+// What a job asks for, with the defaults that apply when its file says nothing. The wire twin is proto/dtrpo/v1/job.proto,
+// which documents each field; this is the one place that knows the defaults and the limits.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace dtrpo::job {
+
+struct ModelSpec {
+  std::string path;
+  int32_t mask_token_id = 0;  // 0: from the checkpoint's files
+  int32_t block_size = 0;     // 0: from config.json
+};
+
+struct DataSpec {
+  std::string prompts;
+  std::string heldout;
+  std::string answer_field = "answer";
+  bool apply_chat_template = true;
+  int32_t max_prompt_tokens = 1024;
+  int32_t epochs = 1000000;
+  bool shuffle = true;
+};
+
+struct SamplingSpec {
+  std::string unmask = "threshold:0.9";
+  int32_t sub_block = 0;
+  double temperature = 1;
+  double top_p = 1;
+  int32_t top_k = 0;
+  int32_t max_new_tokens = 256;
+  int32_t samples_per_prompt = 8;
+  bool greedy_first_token = false;
+};
+
+struct RewardSpec {
+  std::string verifier = "exact";
+  double min_gap = 0;
+  int32_t max_pairs_per_prompt = 2;
+};
+
+enum class Weighting { kSteps, kOne, kMean };
+enum class StalenessCorrection { kNone, kRejectedRatio };
+
+struct ObjectiveSpec {
+  double beta = 0.1;
+  int32_t draws = 1;
+  bool exact = false;
+  Weighting weighting = Weighting::kSteps;
+  std::string boundary = "clean";
+  bool length_normalised = false;
+  StalenessCorrection staleness_correction = StalenessCorrection::kRejectedRatio;
+  double sft_weight = 0.1;
+};
+
+enum class Schedule { kConstant, kLinear, kCosine };
+
+struct TrainingSpec {
+  int64_t steps = 0;
+  int32_t pairs_per_batch = 32;
+  double learning_rate = 1e-6;
+  Schedule schedule = Schedule::kLinear;
+  double final_learning_rate_ratio = 0.2;
+  int32_t warmup_steps = 0;
+  double weight_decay = 0;
+  double max_gradient_norm = 1;
+  int32_t publish_every = 1;
+  int32_t max_staleness = 4;
+  int32_t checkpoint_every = 50;
+  int32_t keep_checkpoints = 2;
+  int32_t max_uses = 1;
+  int32_t micro_batch_pairs = 0;  // 0: all of the rank's
+  int32_t max_skipped_steps = 5;
+  int32_t max_prompts_without_pair = 10000;
+};
+
+struct EvaluationSpec {
+  int32_t every_versions = 0;  // 0: before and after only
+  int32_t max_prompts = 0;     // 0: all
+  int32_t show_samples = 4;
+  std::string unmask;          // empty: the sampling spec's
+};
+
+struct ReplaySpec {
+  int64_t max_items = 0;       // 0: what the job needs, see job_limits.h
+  int64_t max_bytes = int64_t{1} << 30;
+};
+
+struct JobSpec {
+  std::string name;
+  uint64_t seed = 1;
+  ModelSpec model;
+  DataSpec data;
+  SamplingSpec sampling;
+  RewardSpec reward;
+  ObjectiveSpec objective;
+  TrainingSpec training;
+  EvaluationSpec evaluation;
+  ReplaySpec replay;
+  std::string output;
+};
+
+// INVALID_ARGUMENT naming the field and the limit it breaks. Looks at no file.
+absl::Status Validate(const JobSpec& spec);
+
+}  // namespace dtrpo::job
