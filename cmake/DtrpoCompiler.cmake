@@ -14,7 +14,8 @@ endif()
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
 
-add_compile_options(-Wall -Wextra -Werror)
+# -pthread everywhere, because gRPC's targets ask for it and a precompiled header must agree.
+add_compile_options(-Wall -Wextra -Werror -pthread)
 # GCC 12 sees overlapping copies where std::string has none (GCC bug 105651).
 add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 
