@@ -1,9 +1,10 @@
 // Thread safety: pure functions.
 //
-// Which states of a trajectory are scored, and with which weights: the sampling half of dTRPO's trajectory reduction
-// (arXiv 2603.18806, one step per block instead of all T). The plan is a pure function of (job seed, trajectory id, use
-// index), so policy and reference score the same states without a message about them, and chosen and rejected draw
-// independently because their ids differ.
+// Which states of a trajectory are scored, and with which weights: the sampling half of dTRPO's
+// trajectory reduction (arXiv 2603.18806, one step per block instead of all T). The plan is a pure
+// function of (job seed, trajectory id, use index), so policy and reference score the same states
+// without a message about them, and chosen and rejected draw independently because their ids
+// differ.
 #pragma once
 
 #include <cstdint>
@@ -17,45 +18,49 @@
 namespace dtrpo::trajectory {
 
 // How a block-first token (token shift only) enters the score.
-//   kClean    read from the clean last row of the block before, as inference does; the only exact one
-//   kNoisy    read from the re-masked last row of the block before, as the released training does
-//   kExclude  left out
+//   kClean    read from the clean last row of the block before, as inference does; the only exact
+//   one kNoisy    read from the re-masked last row of the block before, as the released training
+//   does kExclude  left out
 enum class Boundary { kClean, kNoisy, kExclude };
 
 struct MaskPlanOptions {
   uint64_t job_seed = 1;
-  int32_t draws = 1;    // K >= 1, ignored when exact
-  bool exact = false;   // every step of every block
+  int32_t draws = 1;   // K >= 1, ignored when exact
+  bool exact = false;  // every step of every block
   Boundary boundary = Boundary::kClean;
 };
 
-// One re-masked state: block `block` just before step `step`. Its targets are the response indices whose unmask_step
-// equals `step`; tokens with a larger step, and those never committed, are masked.
+// One re-masked state: block `block` just before step `step`. Its targets are the response indices
+// whose unmask_step equals `step`; tokens with a larger step, and those never committed, are
+// masked.
 struct ScoredState {
-  int64_t block = 0;               // index into ResponseBlocks
+  int64_t block = 0;  // index into ResponseBlocks
   int32_t step = 0;
-  std::vector<int64_t> targets;    // response indices, ascending, never empty
+  std::vector<int64_t> targets;  // response indices, ascending, never empty
 };
 
-// The targets of one plan are numbered in this order: for each response block, first its step-0 token (if it has one that
-// is a target and the boundary isn't kExclude), then for each drawn state in draw order its targets by position.
+// The targets of one plan are numbered in this order: for each response block, first its step-0
+// token (if it has one that is a target and the boundary isn't kExclude), then for each drawn state
+// in draw order its targets by position.
 struct BlockPlan {
   ResponseBlock block;
-  int32_t steps = 0;               // T_b
-  int64_t first_token = -1;        // response index of the step-0 target; -1: none. Weight is always 1
-  std::vector<ScoredState> states; // min(K, T_b) of them; all T_b when exact; drawn without replacement
-  int64_t target_tokens = 0;       // n_b: targets of the block with step >= 1
+  int32_t steps = 0;         // T_b
+  int64_t first_token = -1;  // response index of the step-0 target; -1: none. Weight is always 1
+  std::vector<ScoredState>
+      states;                 // min(K, T_b) of them; all T_b when exact; drawn without replacement
+  int64_t target_tokens = 0;  // n_b: targets of the block with step >= 1
 };
 
 struct MaskPlan {
   std::vector<BlockPlan> blocks;
-  int64_t target_count = 0;        // entries in plan order
+  int64_t target_count = 0;  // entries in plan order
 };
 
-// The draw: r uniform on the block's T_b steps as f(job_seed, trajectory_id, use_index, block); draw j is the step at
-// position (r + j) mod T_b. Returns positions into TargetSteps().
-std::vector<int32_t> DrawStepPositions(uint64_t job_seed, const std::string& trajectory_id, int32_t use_index,
-                                       int64_t block, int32_t step_count, int32_t draws);
+// The draw: r uniform on the block's T_b steps as f(job_seed, trajectory_id, use_index, block);
+// draw j is the step at position (r + j) mod T_b. Returns positions into TargetSteps().
+std::vector<int32_t> DrawStepPositions(uint64_t job_seed, const std::string& trajectory_id,
+                                       int32_t use_index, int64_t block, int32_t step_count,
+                                       int32_t draws);
 
 MaskPlan MakeMaskPlan(const Trajectory& t, const MaskPlanOptions& options, int32_t use_index);
 

@@ -1,10 +1,11 @@
 // Thread safety: plain data; const access from many threads is fine.
 //
-// A diffusion trajectory: the tokens of a response and the order in which they were unmasked. With the prompt, the block
-// layout and the step of every token, each state the sampler went through can be rebuilt, so the trajectory can be scored
-// exactly long after the weights that made it are gone.
+// A diffusion trajectory: the tokens of a response and the order in which they were unmasked. With
+// the prompt, the block layout and the step of every token, each state the sampler went through can
+// be rebuilt, so the trajectory can be scored exactly long after the weights that made it are gone.
 //
-// Letters: P prompt tokens, R response tokens (to the end of the last block), B block size, N response blocks.
+// Letters: P prompt tokens, R response tokens (to the end of the last block), B block size, N
+// response blocks.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,10 @@
 namespace dtrpo::trajectory {
 
 inline constexpr int32_t kFormatVersion = 1;
-inline constexpr int32_t kNeverCommitted = -1;  // unmask_step of a position that still holds the mask
-inline constexpr int32_t kBlockFirstStep = 0;   // unmask_step of a block-first token read from the clean row before it
+inline constexpr int32_t kNeverCommitted =
+    -1;  // unmask_step of a position that still holds the mask
+inline constexpr int32_t kBlockFirstStep =
+    0;  // unmask_step of a block-first token read from the clean row before it
 
 enum class BlockOrigin { kAbsolute, kResponse };
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -41,10 +44,11 @@ struct Trajectory {
   std::vector<int32_t> prompt_tokens;    // [P], P >= 1
   std::vector<int32_t> response_tokens;  // [R]; never-committed positions hold the mask id
   std::vector<int32_t> unmask_step;      // [R]: -1 never, 0 block-first, 1, 2, ... within the block
-  std::vector<float> behaviour_logprob;  // [R]: natural log, untempered, mask id excluded; 0 where never committed
+  std::vector<float>
+      behaviour_logprob;  // [R]: natural log, untempered, mask id excluded; 0 where never committed
   int32_t block_size = 0;
   BlockOrigin block_origin = BlockOrigin::kAbsolute;
-  int32_t stop_index = -1;               // into response_tokens; -1: none
+  int32_t stop_index = -1;  // into response_tokens; -1: none
   FinishReason finish_reason = FinishReason::kLength;
   SamplerParameters sampler;
   uint64_t seed = 0;
@@ -52,7 +56,7 @@ struct Trajectory {
   std::string text;
   double reward = 0;
   std::string reward_reason;
-  bool external = false;                 // imported: no behaviour log-probabilities, no weights version
+  bool external = false;  // imported: no behaviour log-probabilities, no weights version
 };
 
 // A preference pair: the unit of storage and training. Both answers have the same prompt.
@@ -62,18 +66,21 @@ struct PreferencePair {
   Trajectory rejected;
 };
 
-// Number of leading response tokens that count as targets: up to and including the stop token, and fewer than
-// max_new_tokens. Loss, `logprob`, text and reward use targets only; the rest is context (algorithm rules, "Targets").
+// Number of leading response tokens that count as targets: up to and including the stop token, and
+// fewer than max_new_tokens. Loss, `logprob`, text and reward use targets only; the rest is context
+// (algorithm rules, "Targets").
 int64_t TargetCount(const Trajectory& t);
 
-// True when response index i is a target that was committed: it has a step >= 0 and i < TargetCount.
+// True when response index i is a target that was committed: it has a step >= 0 and i <
+// TargetCount.
 bool IsTarget(const Trajectory& t, int64_t i);
 
 // Oldest weights version that had a hand in it; -1 for external ones.
 int64_t OldestVersion(const Trajectory& t);
 
-// Checks every field against every other (lengths, ranges, steps that fit the block layout, finite log-probabilities,
-// token ids in [0, vocabulary_size) when vocabulary_size > 0). INVALID_ARGUMENT naming the trajectory and the field.
+// Checks every field against every other (lengths, ranges, steps that fit the block layout, finite
+// log-probabilities, token ids in [0, vocabulary_size) when vocabulary_size > 0). INVALID_ARGUMENT
+// naming the trajectory and the field.
 absl::Status Validate(const Trajectory& t, int64_t vocabulary_size = 0);
 
 // Validates both answers and that they share prompt, block layout and differ in their targets.
