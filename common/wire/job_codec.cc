@@ -1,0 +1,227 @@
+#include "common/wire/job_codec.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace dtrpo::wire {
+namespace {
+
+// Takes the proto's value unless it is the zero that stands for "not set"; `to` then keeps the domain's default.
+template <typename Value, typename Field>
+void Take(const Value& value, Field& to) {
+  if (value != Value()) to = value;
+}
+
+struct NamedWeighting {
+  const char* name;
+  job::Weighting value;
+};
+constexpr NamedWeighting kWeightings[] = {{"steps", job::Weighting::kSteps},
+                                          {"one", job::Weighting::kOne},
+                                          {"mean", job::Weighting::kMean}};
+struct NamedCorrection {
+  const char* name;
+  job::StalenessCorrection value;
+};
+constexpr NamedCorrection kCorrections[] = {
+    {"none", job::StalenessCorrection::kNone},
+    {"rejected_ratio", job::StalenessCorrection::kRejectedRatio}};
+struct NamedSchedule {
+  const char* name;
+  job::Schedule value;
+};
+constexpr NamedSchedule kSchedules[] = {{"constant", job::Schedule::kConstant},
+                                        {"linear", job::Schedule::kLinear},
+                                        {"cosine", job::Schedule::kCosine}};
+
+// Empty keeps the default that `to` holds.
+template <typename Named, size_t kCount, typename Value>
+absl::Status TakeWord(const char* field, const std::string& word, const Named (&table)[kCount],
+                      Value& to) {
+  if (word.empty()) return absl::OkStatus();
+  std::string known;
+  for (const Named& entry : table) {
+    if (word == entry.name) {
+      to = entry.value;
+      return absl::OkStatus();
+    }
+    absl::StrAppend(&known, known.empty() ? "" : ", ", entry.name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": \"", word, "\" is none of: ", known));
+}
+
+template <typename Named, size_t kCount, typename Value>
+const char* WordOf(const Named (&table)[kCount], Value value) {
+  for (const Named& entry : table) {
+    if (entry.value == value) return entry.name;
+  }
+  DTRPO_CHECK(false) << "enumeration value " << static_cast<int>(value) << " without a name";
+  return "";
+}
+
+void TakeData(const v1::DataSpec& from, job::DataSpec& to) {
+  Take(from.prompts(), to.prompts);
+  Take(from.heldout(), to.heldout);
+  Take(from.answer_field(), to.answer_field);
+  if (from.has_apply_chat_template()) to.apply_chat_template = from.apply_chat_template();
+  Take(from.max_prompt_tokens(), to.max_prompt_tokens);
+  Take(from.epochs(), to.epochs);
+  if (from.has_shuffle()) to.shuffle = from.shuffle();
+}
+
+void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
+  Take(from.unmask(), to.unmask);
+  Take(from.sub_block(), to.sub_block);
+  if (from.has_temperature()) to.temperature = from.temperature();
+  Take(from.top_p(), to.top_p);
+  Take(from.top_k(), to.top_k);
+  Take(from.max_new_tokens(), to.max_new_tokens);
+  Take(from.samples_per_prompt(), to.samples_per_prompt);
+  Take(from.greedy_first_token(), to.greedy_first_token);
+}
+
+absl::Status TakeObjective(const v1::ObjectiveSpec& from, job::ObjectiveSpec& to) {
+  Take(from.beta(), to.beta);
+  Take(from.draws(), to.draws);
+  Take(from.exact(), to.exact);
+  DTRPO_RETURN_IF_ERROR(
+      TakeWord("objective.weighting", from.weighting(), kWeightings, to.weighting));
+  Take(from.boundary(), to.boundary);
+  Take(from.length_normalised(), to.length_normalised);
+  DTRPO_RETURN_IF_ERROR(TakeWord("objective.staleness_correction", from.staleness_correction(),
+                                 kCorrections, to.staleness_correction));
+  if (from.has_sft_weight()) to.sft_weight = from.sft_weight();
+  return absl::OkStatus();
+}
+
+absl::Status TakeTraining(const v1::TrainingSpec& from, job::TrainingSpec& to) {
+  Take(from.steps(), to.steps);
+  Take(from.pairs_per_batch(), to.pairs_per_batch);
+  Take(from.learning_rate(), to.learning_rate);
+  DTRPO_RETURN_IF_ERROR(TakeWord("training.schedule", from.schedule(), kSchedules, to.schedule));
+  if (from.has_final_learning_rate_ratio()) {
+    to.final_learning_rate_ratio = from.final_learning_rate_ratio();
+  }
+  Take(from.warmup_steps(), to.warmup_steps);
+  Take(from.weight_decay(), to.weight_decay);
+  if (from.has_max_gradient_norm()) to.max_gradient_norm = from.max_gradient_norm();
+  Take(from.publish_every(), to.publish_every);
+  if (from.has_max_staleness()) to.max_staleness = from.max_staleness();
+  Take(from.checkpoint_every(), to.checkpoint_every);
+  Take(from.keep_checkpoints(), to.keep_checkpoints);
+  Take(from.max_uses(), to.max_uses);
+  Take(from.micro_batch_pairs(), to.micro_batch_pairs);
+  if (from.has_max_skipped_steps()) to.max_skipped_steps = from.max_skipped_steps();
+  Take(from.max_prompts_without_pair(), to.max_prompts_without_pair);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from) {
+  job::JobSpec to;
+  Take(from.name(), to.name);
+  Take(from.seed(), to.seed);
+  Take(from.model().path(), to.model.path);
+  Take(from.model().mask_token_id(), to.model.mask_token_id);
+  Take(from.model().block_size(), to.model.block_size);
+  TakeData(from.data(), to.data);
+  TakeSampling(from.sampling(), to.sampling);
+  Take(from.reward().verifier(), to.reward.verifier);
+  Take(from.reward().min_gap(), to.reward.min_gap);
+  Take(from.reward().max_pairs_per_prompt(), to.reward.max_pairs_per_prompt);
+  DTRPO_RETURN_IF_ERROR(TakeObjective(from.objective(), to.objective));
+  DTRPO_RETURN_IF_ERROR(TakeTraining(from.training(), to.training));
+  Take(from.evaluation().every_versions(), to.evaluation.every_versions);
+  Take(from.evaluation().max_prompts(), to.evaluation.max_prompts);
+  if (from.evaluation().has_show_samples()) {
+    to.evaluation.show_samples = from.evaluation().show_samples();
+  }
+  Take(from.evaluation().unmask(), to.evaluation.unmask);
+  Take(from.replay().max_items(), to.replay.max_items);
+  Take(from.replay().max_bytes(), to.replay.max_bytes);
+  Take(from.output(), to.output);
+  DTRPO_RETURN_IF_ERROR(job::Validate(to));
+  return to;
+}
+
+void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
+  to->Clear();
+  to->set_name(from.name);
+  to->set_seed(from.seed);
+
+  v1::ModelSpec* model = to->mutable_model();
+  model->set_path(from.model.path);
+  model->set_mask_token_id(from.model.mask_token_id);
+  model->set_block_size(from.model.block_size);
+
+  v1::DataSpec* data = to->mutable_data();
+  data->set_prompts(from.data.prompts);
+  data->set_heldout(from.data.heldout);
+  data->set_answer_field(from.data.answer_field);
+  data->set_apply_chat_template(from.data.apply_chat_template);
+  data->set_max_prompt_tokens(from.data.max_prompt_tokens);
+  data->set_epochs(from.data.epochs);
+  data->set_shuffle(from.data.shuffle);
+
+  v1::SamplingSpec* sampling = to->mutable_sampling();
+  sampling->set_unmask(from.sampling.unmask);
+  sampling->set_sub_block(from.sampling.sub_block);
+  sampling->set_temperature(from.sampling.temperature);
+  sampling->set_top_p(from.sampling.top_p);
+  sampling->set_top_k(from.sampling.top_k);
+  sampling->set_max_new_tokens(from.sampling.max_new_tokens);
+  sampling->set_samples_per_prompt(from.sampling.samples_per_prompt);
+  sampling->set_greedy_first_token(from.sampling.greedy_first_token);
+
+  v1::RewardSpec* reward = to->mutable_reward();
+  reward->set_verifier(from.reward.verifier);
+  reward->set_min_gap(from.reward.min_gap);
+  reward->set_max_pairs_per_prompt(from.reward.max_pairs_per_prompt);
+
+  v1::ObjectiveSpec* objective = to->mutable_objective();
+  objective->set_beta(from.objective.beta);
+  objective->set_draws(from.objective.draws);
+  objective->set_exact(from.objective.exact);
+  objective->set_weighting(WordOf(kWeightings, from.objective.weighting));
+  objective->set_boundary(from.objective.boundary);
+  objective->set_length_normalised(from.objective.length_normalised);
+  objective->set_staleness_correction(WordOf(kCorrections, from.objective.staleness_correction));
+  objective->set_sft_weight(from.objective.sft_weight);
+
+  v1::TrainingSpec* training = to->mutable_training();
+  training->set_steps(from.training.steps);
+  training->set_pairs_per_batch(from.training.pairs_per_batch);
+  training->set_learning_rate(from.training.learning_rate);
+  training->set_schedule(WordOf(kSchedules, from.training.schedule));
+  training->set_final_learning_rate_ratio(from.training.final_learning_rate_ratio);
+  training->set_warmup_steps(from.training.warmup_steps);
+  training->set_weight_decay(from.training.weight_decay);
+  training->set_max_gradient_norm(from.training.max_gradient_norm);
+  training->set_publish_every(from.training.publish_every);
+  training->set_max_staleness(from.training.max_staleness);
+  training->set_checkpoint_every(from.training.checkpoint_every);
+  training->set_keep_checkpoints(from.training.keep_checkpoints);
+  training->set_max_uses(from.training.max_uses);
+  training->set_micro_batch_pairs(from.training.micro_batch_pairs);
+  training->set_max_skipped_steps(from.training.max_skipped_steps);
+  training->set_max_prompts_without_pair(from.training.max_prompts_without_pair);
+
+  v1::EvaluationSpec* evaluation = to->mutable_evaluation();
+  evaluation->set_every_versions(from.evaluation.every_versions);
+  evaluation->set_max_prompts(from.evaluation.max_prompts);
+  evaluation->set_show_samples(from.evaluation.show_samples);
+  evaluation->set_unmask(from.evaluation.unmask);
+
+  v1::ReplaySpec* replay = to->mutable_replay();
+  replay->set_max_items(from.replay.max_items);
+  replay->set_max_bytes(from.replay.max_bytes);
+
+  to->set_output(from.output);
+}
+
+}  // namespace dtrpo::wire
