@@ -1,7 +1,8 @@
 // Thread safety: plain data.
 //
-// What a job asks for, with the defaults that apply when its file says nothing. The wire twin is proto/dtrpo/v1/job.proto,
-// which documents each field; this is the one place that knows the defaults and the limits.
+// What a job asks for, with the defaults that apply when its file says nothing. The wire twin is
+// proto/dtrpo/v1/job.proto, which documents each field; this is the one place that knows the
+// defaults and the limits.
 #pragma once
 
 #include <cstdint>
@@ -83,11 +84,11 @@ struct EvaluationSpec {
   int32_t every_versions = 0;  // 0: before and after only
   int32_t max_prompts = 0;     // 0: all
   int32_t show_samples = 4;
-  std::string unmask;          // empty: the sampling spec's
+  std::string unmask;  // empty: the sampling spec's
 };
 
 struct ReplaySpec {
-  int64_t max_items = 0;       // 0: what the job needs, see job_limits.h
+  int64_t max_items = 0;  // 0: what the job needs, see job_limits.h
   int64_t max_bytes = int64_t{1} << 30;
 };
 
@@ -105,7 +106,8 @@ struct JobSpec {
   std::string output;
 };
 
-// INVALID_ARGUMENT naming the field and the limit it breaks. Looks at no file.
+// INVALID_ARGUMENT naming the field and the limit it breaks, limits of the replay store included.
+// Looks at no file.
 absl::Status Validate(const JobSpec& spec);
 
 }  // namespace dtrpo::job

@@ -1,0 +1,70 @@
+#include "common/job/job_limits.h"
+
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+
+namespace dtrpo::job {
+namespace {
+
+// What a trajectory needs beside its tokens: ids, words, the fixed fields, the map entries of a
+// store.
+constexpr int64_t kTrajectoryOverheadBytes = 2048;
+constexpr int64_t kBytesPerPromptToken = 4;
+constexpr int64_t kBytesPerResponseToken =
+    24;                                    // id, step, log-probability, and its share of the text
+constexpr int64_t kLastBlockTokens = 128;  // the response runs to the end of its last block
+
+}  // namespace
+
+int64_t PolicyVersion(int64_t step, int32_t publish_every) {
+  DTRPO_CHECK(step >= 1 && publish_every >= 1) << "step " << step << ", every " << publish_every;
+  return (step - 1) / publish_every;
+}
+
+bool Fits(int64_t item_version, int64_t step, int32_t publish_every, int32_t max_staleness) {
+  if (item_version < 0) return true;  // external
+  return PolicyVersion(step, publish_every) - item_version <= max_staleness;
+}
+
+int64_t RequiredReplayItems(const JobSpec& spec) {
+  const TrainingSpec& t = spec.training;
+  const int64_t unacknowledged = int64_t{t.checkpoint_every} + kPrefetchBatches;
+  const int64_t eligible = int64_t{t.publish_every} * (int64_t{t.max_staleness} + 1);
+  return t.pairs_per_batch * (unacknowledged + eligible) + spec.reward.max_pairs_per_prompt;
+}
+
+int64_t RequiredReplayBytes(const JobSpec& spec) {
+  const int64_t response = int64_t{spec.sampling.max_new_tokens} + kLastBlockTokens;
+  const int64_t pair =
+      2 * (kTrajectoryOverheadBytes + kBytesPerPromptToken * spec.data.max_prompt_tokens +
+           kBytesPerResponseToken * response);
+  const int64_t items = RequiredReplayItems(spec);
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  return items > kMost / pair ? kMost : items * pair;
+}
+
+int64_t AdmittedPairs(const JobSpec& spec, int64_t newest_version) {
+  const TrainingSpec& t = spec.training;
+  return int64_t{t.pairs_per_batch} * t.publish_every * (newest_version + t.max_staleness + 1);
+}
+
+absl::Status CheckReplayLimits(const JobSpec& spec) {
+  const int64_t items = RequiredReplayItems(spec);
+  if (spec.replay.max_items > 0 && spec.replay.max_items < items) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("replay.max_items: ", spec.replay.max_items, " is too few; this job needs ",
+                     items, " (pairs_per_batch * (checkpoint_every + ", kPrefetchBatches,
+                     " + publish_every * (max_staleness + 1)) + max_pairs_per_prompt)"));
+  }
+  const int64_t bytes = RequiredReplayBytes(spec);
+  if (spec.replay.max_bytes < bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "replay.max_bytes: ", spec.replay.max_bytes, " is too few; ", items,
+        " pairs of up to data.max_prompt_tokens + sampling.max_new_tokens may take ", bytes));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace dtrpo::job

@@ -1,0 +1,179 @@
+#include "common/job/job_spec.h"
+
+#include <cmath>
+#include <initializer_list>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
+#include "common/job/job_limits.h"
+
+namespace dtrpo::job {
+namespace {
+
+constexpr size_t kMaxNameBytes = 64;
+constexpr size_t kMaxPathBytes = 4096;
+constexpr int64_t kMaxTokens = int64_t{1} << 20;
+constexpr int64_t kMaxCount = int64_t{1} << 20;
+constexpr int64_t kMaxSteps = int64_t{1} << 40;
+constexpr int64_t kMaxInt32 = 2147483647;
+
+template <typename... Words>
+absl::Status Refuse(absl::string_view field, const Words&... words) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", words...));
+}
+
+absl::Status InRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return Refuse(field, value, " is outside [", low, ", ", high, "]");
+}
+
+absl::Status InRange(absl::string_view field, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();  // NaN fails both
+  return Refuse(field, value, " is outside [", low, ", ", high, "]");
+}
+
+absl::Status Positive(absl::string_view field, double value, double high) {
+  if (value > 0 && value <= high) return absl::OkStatus();
+  return Refuse(field, value, " is outside (0, ", high, "]");
+}
+
+absl::Status Path(absl::string_view field, const std::string& value, bool required) {
+  if (required && value.empty()) return Refuse(field, "is required");
+  if (value.size() > kMaxPathBytes)
+    return Refuse(field, "is longer than ", kMaxPathBytes, " bytes");
+  if (value.find('\0') != std::string::npos) return Refuse(field, "contains a zero byte");
+  return absl::OkStatus();
+}
+
+absl::Status OneOf(absl::string_view field, const std::string& value,
+                   std::initializer_list<absl::string_view> words) {
+  for (absl::string_view word : words) {
+    if (value == word) return absl::OkStatus();
+  }
+  return Refuse(field, "'", value, "' is none of '", absl::StrJoin(words, "', '"), "'");
+}
+
+absl::Status UnmaskRule(absl::string_view field, absl::string_view value) {
+  absl::string_view rest = value;
+  double threshold = 0;
+  int32_t steps = 0;
+  if (absl::ConsumePrefix(&rest, "threshold:") && absl::SimpleAtod(rest, &threshold) &&
+      threshold > 0 && threshold <= 1) {
+    return absl::OkStatus();
+  }
+  rest = value;
+  if (absl::ConsumePrefix(&rest, "steps:") && absl::SimpleAtoi(rest, &steps) && steps >= 1) {
+    return absl::OkStatus();
+  }
+  return Refuse(field, "'", value,
+                "' is neither 'threshold:T' with T in (0, 1] nor 'steps:K' with K >= 1");
+}
+
+absl::Status CheckName(const std::string& name) {
+  if (name.empty()) return Refuse("name", "is required");
+  if (name.size() > kMaxNameBytes)
+    return Refuse("name", "is longer than ", kMaxNameBytes, " bytes");
+  for (const char c : name) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-') {
+      return Refuse("name", "'", name, "' has characters other than letters, digits and '-'");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckModelAndData(const ModelSpec& model, const DataSpec& data) {
+  DTRPO_RETURN_IF_ERROR(Path("model.path", model.path, true));
+  DTRPO_RETURN_IF_ERROR(InRange("model.mask_token_id", int64_t{model.mask_token_id}, 0, kMaxInt32));
+  DTRPO_RETURN_IF_ERROR(InRange("model.block_size", int64_t{model.block_size}, 0, kMaxTokens));
+  DTRPO_RETURN_IF_ERROR(Path("data.prompts", data.prompts, true));
+  DTRPO_RETURN_IF_ERROR(Path("data.heldout", data.heldout, false));
+  DTRPO_RETURN_IF_ERROR(Path("data.answer_field", data.answer_field, true));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("data.max_prompt_tokens", int64_t{data.max_prompt_tokens}, 1, kMaxTokens));
+  return InRange("data.epochs", int64_t{data.epochs}, 1, kMaxInt32);
+}
+
+absl::Status CheckSampling(const SamplingSpec& s) {
+  DTRPO_RETURN_IF_ERROR(UnmaskRule("sampling.unmask", s.unmask));
+  DTRPO_RETURN_IF_ERROR(InRange("sampling.sub_block", int64_t{s.sub_block}, 0, kMaxTokens));
+  DTRPO_RETURN_IF_ERROR(InRange("sampling.temperature", s.temperature, 0.0, 100.0));
+  DTRPO_RETURN_IF_ERROR(Positive("sampling.top_p", s.top_p, 1));
+  DTRPO_RETURN_IF_ERROR(InRange("sampling.top_k", int64_t{s.top_k}, 0, kMaxInt32));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("sampling.max_new_tokens", int64_t{s.max_new_tokens}, 1, kMaxTokens));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("sampling.samples_per_prompt", int64_t{s.samples_per_prompt}, 2, 1024));
+  if (s.temperature == 0) {
+    return Refuse("sampling.temperature", "0 makes the ", s.samples_per_prompt,
+                  " samples of a prompt the same, so no pair can come of them");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRewardAndObjective(const RewardSpec& reward, const ObjectiveSpec& o) {
+  DTRPO_RETURN_IF_ERROR(OneOf("reward.verifier", reward.verifier, {"exact", "number"}));
+  DTRPO_RETURN_IF_ERROR(InRange("reward.min_gap", reward.min_gap, 0.0, 1e9));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("reward.max_pairs_per_prompt", int64_t{reward.max_pairs_per_prompt}, 1, 512));
+  DTRPO_RETURN_IF_ERROR(Positive("objective.beta", o.beta, 1e6));
+  DTRPO_RETURN_IF_ERROR(InRange("objective.draws", int64_t{o.draws}, 1, kMaxTokens));
+  DTRPO_RETURN_IF_ERROR(OneOf("objective.boundary", o.boundary, {"clean", "noisy", "exclude"}));
+  return InRange("objective.sft_weight", o.sft_weight, 0.0, 1e6);
+}
+
+absl::Status CheckTraining(const TrainingSpec& t) {
+  if (t.steps == 0) return Refuse("training.steps", "is required");
+  DTRPO_RETURN_IF_ERROR(InRange("training.steps", t.steps, 1, kMaxSteps));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.pairs_per_batch", int64_t{t.pairs_per_batch}, 1, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(Positive("training.learning_rate", t.learning_rate, 10));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.final_learning_rate_ratio", t.final_learning_rate_ratio, 0.0, 1.0));
+  DTRPO_RETURN_IF_ERROR(InRange("training.warmup_steps", int64_t{t.warmup_steps}, 0, t.steps));
+  DTRPO_RETURN_IF_ERROR(InRange("training.weight_decay", t.weight_decay, 0.0, 10.0));
+  DTRPO_RETURN_IF_ERROR(InRange("training.max_gradient_norm", t.max_gradient_norm, 0.0, 1e9));
+  DTRPO_RETURN_IF_ERROR(InRange("training.publish_every", int64_t{t.publish_every}, 1, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(InRange("training.max_staleness", int64_t{t.max_staleness}, 0, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.checkpoint_every", int64_t{t.checkpoint_every}, 1, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.keep_checkpoints", int64_t{t.keep_checkpoints}, 1, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(InRange("training.max_uses", int64_t{t.max_uses}, 1, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.micro_batch_pairs", int64_t{t.micro_batch_pairs}, 0, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.max_skipped_steps", int64_t{t.max_skipped_steps}, 0, kMaxCount));
+  return InRange("training.max_prompts_without_pair", int64_t{t.max_prompts_without_pair}, 1,
+                 kMaxInt32);
+}
+
+absl::Status CheckEvaluation(const EvaluationSpec& e) {
+  DTRPO_RETURN_IF_ERROR(
+      InRange("evaluation.every_versions", int64_t{e.every_versions}, 0, kMaxInt32));
+  DTRPO_RETURN_IF_ERROR(InRange("evaluation.max_prompts", int64_t{e.max_prompts}, 0, kMaxInt32));
+  DTRPO_RETURN_IF_ERROR(InRange("evaluation.show_samples", int64_t{e.show_samples}, 0, 1000));
+  if (e.unmask.empty()) return absl::OkStatus();
+  return UnmaskRule("evaluation.unmask", e.unmask);
+}
+
+}  // namespace
+
+absl::Status Validate(const JobSpec& spec) {
+  DTRPO_RETURN_IF_ERROR(CheckName(spec.name));
+  DTRPO_RETURN_IF_ERROR(CheckModelAndData(spec.model, spec.data));
+  DTRPO_RETURN_IF_ERROR(CheckSampling(spec.sampling));
+  DTRPO_RETURN_IF_ERROR(CheckRewardAndObjective(spec.reward, spec.objective));
+  DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
+  DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation));
+  DTRPO_RETURN_IF_ERROR(Path("output", spec.output, true));
+  DTRPO_RETURN_IF_ERROR(InRange("replay.max_items", spec.replay.max_items, 0, int64_t{1} << 40));
+  DTRPO_RETURN_IF_ERROR(InRange("replay.max_bytes", spec.replay.max_bytes, 1, int64_t{1} << 50));
+  return CheckReplayLimits(spec);
+}
+
+}  // namespace dtrpo::job
