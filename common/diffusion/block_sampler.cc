@@ -1,0 +1,134 @@
+#include "common/diffusion/block_sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/diffusion/sampling_run.h"
+
+namespace dtrpo::diffusion {
+namespace {
+
+using trajectory::FirstToken;
+
+absl::Status CheckParameters(const trajectory::SamplerParameters& p, int32_t block_size) {
+  if (!std::isfinite(p.temperature) || p.temperature < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("temperature ", p.temperature, ": must be finite and >= 0"));
+  }
+  if (!(p.top_p > 0 && p.top_p <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("top_p ", p.top_p, ": must be in (0, 1]"));
+  }
+  if (p.top_k < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("top_k ", p.top_k, ": must be >= 0"));
+  }
+  if (p.max_new_tokens < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_new_tokens ", p.max_new_tokens, ": must be >= 1"));
+  }
+  if (p.sub_block < 0 || p.sub_block > block_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sub_block ", p.sub_block, ": must be in [0, block size ", block_size, "]"));
+  }
+  if (p.confidence != "untempered") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("confidence '", p.confidence, "': must be untempered"));
+  }
+  return absl::OkStatus();
+}
+
+SequenceRules MakeRules(const checkpoint::ModelDescriptor& descriptor,
+                        const trajectory::SamplerParameters& parameters,
+                        const UnmaskPolicy* policy) {
+  SequenceRules rules;
+  rules.block_size = descriptor.block_size;
+  rules.sub_block = parameters.sub_block > 0 ? parameters.sub_block : descriptor.block_size;
+  rules.max_new_tokens = parameters.max_new_tokens;
+  rules.mask_id = descriptor.mask_id;
+  rules.stop_ids = descriptor.stop_ids;
+  rules.token_shift = descriptor.logit_shift == 1;
+  rules.greedy_first_token = parameters.first_token == FirstToken::kGreedy;
+  rules.policy = policy;
+  return rules;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BlockSampler>> BlockSampler::Create(const model::Transformer* model,
+                                                                   SamplerOptions options) {
+  const checkpoint::ModelDescriptor& descriptor = model->descriptor();
+  if (descriptor.attention != checkpoint::Attention::kBlockCausal ||
+      descriptor.block_origin != checkpoint::BlockOrigin::kAbsolute) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model family ", descriptor.family,
+                     ": only block-causal attention on the absolute block grid can be sampled"));
+  }
+  if (descriptor.block_size < 1) {
+    return absl::InvalidArgumentError("block_size: the model has none; give one");
+  }
+  if (options.batch_sequences < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("batch_sequences ", options.batch_sequences, ": must be >= 1"));
+  }
+  trajectory::SamplerParameters& parameters = options.parameters;
+  DTRPO_RETURN_IF_ERROR(CheckParameters(parameters, descriptor.block_size));
+  if (descriptor.logit_shift == 0) {
+    if (parameters.first_token == FirstToken::kGreedy) {
+      return absl::InvalidArgumentError(
+          "first_token greedy: the model has no token shift, so no block-first tokens");
+    }
+    parameters.first_token = FirstToken::kNone;
+  } else if (parameters.first_token == FirstToken::kNone) {
+    return absl::InvalidArgumentError(
+        "first_token none: the model has token shift, so it must be sampled or greedy");
+  }
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<UnmaskPolicy> policy,
+                         ParseUnmaskPolicy(parameters.unmask));
+  return std::unique_ptr<BlockSampler>(
+      new BlockSampler(model, std::move(options), std::move(policy)));
+}
+
+BlockSampler::BlockSampler(const model::Transformer* model, SamplerOptions options,
+                           std::unique_ptr<UnmaskPolicy> policy)
+    : model_(model),
+      options_(std::move(options)),
+      policy_(std::move(policy)),
+      rules_(MakeRules(model->descriptor(), options_.parameters, policy_.get())),
+      token_sampler_({options_.parameters.temperature, options_.parameters.top_p,
+                      options_.parameters.top_k, model->descriptor().mask_id}) {}
+
+absl::Status BlockSampler::CheckRequest(const SampleRequest& request) const {
+  if (request.id.empty()) return absl::InvalidArgumentError("a request has no id");
+  if (request.prompt_tokens.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("request '", request.id, "': empty prompt"));
+  }
+  const int64_t vocabulary = model_->descriptor().vocab_size;
+  for (const int32_t token : request.prompt_tokens) {
+    if (token < 0 || token >= vocabulary) {
+      return absl::InvalidArgumentError(absl::StrCat("request '", request.id, "': prompt token id ",
+                                                     token, " lies outside the vocabulary of ",
+                                                     vocabulary));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<trajectory::Trajectory>> BlockSampler::Sample(
+    absl::Span<const SampleRequest> requests, const std::function<bool()>& keep_going) {
+  for (const SampleRequest& request : requests) DTRPO_RETURN_IF_ERROR(CheckRequest(request));
+  if (requests.empty()) return std::vector<trajectory::Trajectory>();
+
+  SamplingRun run(this, requests);
+  DTRPO_RETURN_IF_ERROR(run.Prepare());
+  while (!run.done()) {
+    if (keep_going && !keep_going()) {
+      return absl::CancelledError(
+          absl::StrCat("sampling was stopped after ", statistics_.sequences, " sequences"));
+    }
+    DTRPO_RETURN_IF_ERROR(run.Step());
+  }
+  return run.TakeTrajectories();
+}
+
+}  // namespace dtrpo::diffusion

@@ -1,0 +1,178 @@
+#include "common/diffusion/sequence_state.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+#include "common/trajectory/block_layout.h"
+
+namespace dtrpo::diffusion {
+
+using trajectory::kBlockFirstStep;
+using trajectory::kNeverCommitted;
+
+SequenceState::SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt)
+    : rules_(rules),
+      prompt_size_(static_cast<int64_t>(prompt.size())),
+      prompt_rows_(prompt_size_ / rules->block_size * rules->block_size),
+      end_(prompt_size_ + trajectory::CanvasTokens(prompt_size_, rules->max_new_tokens,
+                                                   rules->block_size,
+                                                   trajectory::BlockOrigin::kAbsolute)),
+      tokens_(prompt.begin(), prompt.end()) {
+  DTRPO_CHECK(!prompt.empty());
+  EnterBlock(prompt_rows_);
+  if (rules_->token_shift && IsMasked(block_position_)) stage_ = Stage::kFirstToken;
+}
+
+absl::Span<const int32_t> SequenceState::block_tokens() const {
+  return absl::MakeConstSpan(tokens_).subspan(block_position_, rules_->block_size);
+}
+
+std::vector<TokenQuery> SequenceState::Queries() const {
+  std::vector<TokenQuery> queries;
+  const int64_t shift = rules_->token_shift ? 1 : 0;
+  switch (stage_) {
+    case Stage::kFirstToken:
+      queries.push_back(
+          {block_position_, block_position_ - 1, kBlockFirstStep, rules_->greedy_first_token});
+      break;
+    case Stage::kDenoise:
+      for (int64_t p = sub_block_position_; p < sub_block_end(); ++p) {
+        if (IsMasked(p)) queries.push_back({p, p - shift, step_ + 1, false});
+      }
+      break;
+    case Stage::kClean:
+      if (rules_->token_shift) {
+        const int64_t next = block_position_ + rules_->block_size;
+        queries.push_back({next, next - 1, kBlockFirstStep, rules_->greedy_first_token});
+      }
+      break;
+    case Stage::kDone:
+      break;
+  }
+  return queries;
+}
+
+void SequenceState::Advance(absl::Span<const Candidate> candidates) {
+  switch (stage_) {
+    case Stage::kClean:
+      EnterBlock(block_position_ + rules_->block_size);
+      if (!rules_->token_shift) {
+        DTRPO_CHECK(candidates.empty());
+        stage_ = Stage::kDenoise;
+        return;
+      }
+      [[fallthrough]];
+    case Stage::kFirstToken:
+      DTRPO_CHECK_EQ(candidates.size(), size_t{1});
+      Commit(block_position_, candidates[0], kBlockFirstStep);
+      break;
+    case Stage::kDenoise:
+      CommitSelected(candidates);
+      break;
+    case Stage::kDone:
+      DTRPO_CHECK(false) << "a finished sequence was advanced";
+  }
+  AfterCommit();
+}
+
+void SequenceState::CommitSelected(absl::Span<const Candidate> candidates) {
+  std::vector<int64_t> positions;
+  std::vector<float> confidences;
+  for (int64_t p = sub_block_position_; p < sub_block_end(); ++p) {
+    if (IsMasked(p)) positions.push_back(p);
+  }
+  DTRPO_CHECK_EQ(candidates.size(), positions.size());
+  for (const Candidate& candidate : candidates) confidences.push_back(candidate.confidence);
+
+  if (progress_.step == 0) progress_.masks_at_start = static_cast<int32_t>(positions.size());
+  const std::vector<int32_t> chosen = rules_->policy->Select(progress_, confidences);
+  ++progress_.step;
+  ++step_;
+  for (const int32_t i : chosen) Commit(positions[i], candidates[i], step_);
+}
+
+void SequenceState::Commit(int64_t position, const Candidate& candidate, int32_t step) {
+  const int64_t i = position - prompt_size_;
+  tokens_[position] = candidate.token;
+  unmask_step_[i] = step;
+  logprob_[i] = candidate.logprob;
+}
+
+// Opens the block at `position`: masks to its end, steps from 1.
+void SequenceState::EnterBlock(int64_t position) {
+  block_position_ = sub_block_position_ = position;
+  const int64_t block_end = position + rules_->block_size;
+  tokens_.resize(block_end, rules_->mask_id);
+  unmask_step_.resize(block_end - prompt_size_, kNeverCommitted);
+  logprob_.resize(block_end - prompt_size_, 0.0f);
+  step_ = 0;
+  progress_ = {};
+  while (!AnyMask(sub_block_position_, sub_block_end())) sub_block_position_ = sub_block_end();
+}
+
+void SequenceState::AfterCommit() {
+  stop_position_ = FirstStop();
+  if (stop_position_ >= 0) {
+    stage_ = Stage::kDone;
+    return;
+  }
+  const int64_t block_end = block_position_ + rules_->block_size;
+  if (!AnyMask(block_position_, block_end)) {
+    stage_ = block_end == end_ ? Stage::kDone : Stage::kClean;
+    return;
+  }
+  stage_ = Stage::kDenoise;
+  while (!AnyMask(sub_block_position_, sub_block_end())) {
+    sub_block_position_ = sub_block_end();
+    progress_ = {};
+  }
+}
+
+int64_t SequenceState::FirstStop() const {
+  for (int64_t p = std::max(prompt_size_, block_position_);
+       p < static_cast<int64_t>(tokens_.size()) && !IsMasked(p); ++p) {
+    if (std::find(rules_->stop_ids.begin(), rules_->stop_ids.end(), tokens_[p]) !=
+        rules_->stop_ids.end()) {
+      return p;
+    }
+  }
+  return -1;
+}
+
+bool SequenceState::IsMasked(int64_t position) const {
+  return position >= prompt_size_ && unmask_step_[position - prompt_size_] == kNeverCommitted;
+}
+
+bool SequenceState::AnyMask(int64_t begin, int64_t end) const {
+  for (int64_t p = begin; p < end; ++p) {
+    if (IsMasked(p)) return true;
+  }
+  return false;
+}
+
+int64_t SequenceState::sub_block_end() const {
+  return std::min(sub_block_position_ + rules_->sub_block, block_position_ + rules_->block_size);
+}
+
+int64_t SequenceState::committed_targets() const {
+  int64_t limit =
+      std::min<int64_t>(rules_->max_new_tokens, static_cast<int64_t>(unmask_step_.size()));
+  if (stop_position_ >= 0) limit = std::min(limit, stop_position_ - prompt_size_ + 1);
+  return std::count_if(unmask_step_.begin(), unmask_step_.begin() + limit,
+                       [](int32_t step) { return step != kNeverCommitted; });
+}
+
+void SequenceState::FillTrajectory(trajectory::Trajectory* t) const {
+  DTRPO_CHECK(stage_ == Stage::kDone);
+  t->prompt_tokens.assign(tokens_.begin(), tokens_.begin() + prompt_size_);
+  t->response_tokens.assign(tokens_.begin() + prompt_size_, tokens_.end());
+  t->unmask_step = unmask_step_;
+  t->behaviour_logprob = logprob_;
+  t->block_size = rules_->block_size;
+  t->block_origin = trajectory::BlockOrigin::kAbsolute;
+  t->stop_index = stop_position_ >= 0 ? static_cast<int32_t>(stop_position_ - prompt_size_) : -1;
+  t->finish_reason =
+      stop_position_ >= 0 ? trajectory::FinishReason::kStop : trajectory::FinishReason::kLength;
+}
+
+}  // namespace dtrpo::diffusion

@@ -1,0 +1,113 @@
+// Thread safety: one thread at a time. No torch: pure bookkeeping of one sequence.
+//
+//             prompt ends with its block                          [1] every step-0 token needs a
+//             clean and the model shifts tokens                             row before it
+//   start --------------------------------> kFirstToken           [2] no mask left in the block,
+//   and
+//     |                                          |                    it isn't the last one
+//     +------------------> kDenoise <------------+ [1]            [3] a stop token with no mask
+//     before
+//                           ^    | [2]                                it (from any stage), or the
+//                           last |    v                                    block has no mask left
+//                           +-- kClean          any -- [3] --> kDone
+//
+// kFirstToken reads the prompt's last row, which somebody else computed. kDenoise runs the block's
+// rows against the clean rows before it and commits candidates of the current sub-block. kClean
+// runs the finished block once more, so that its K/V are exact for later blocks; with token shift
+// its last row gives the next block's first token (step 0), as in Fast-dLLM-v2's released sampler.
+//
+// Positions are absolute and count the prompt. Letters: P prompt tokens, P0 = P rounded down to
+// whole blocks, M max_new_tokens, B block size.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "common/diffusion/unmask_policy.h"
+#include "common/trajectory/trajectory.h"
+
+namespace dtrpo::diffusion {
+
+// What all sequences of a sampler share.
+struct SequenceRules {
+  int32_t block_size = 0;
+  int32_t sub_block = 0;  // in [1, block_size]; the last one of a block may be shorter
+  int32_t max_new_tokens = 0;
+  int32_t mask_id = 0;
+  std::vector<int32_t> stop_ids;
+  bool token_shift = false;         // row i-1 predicts token i
+  bool greedy_first_token = false;  // step-0 tokens by argmax whatever the temperature
+  const UnmaskPolicy* policy = nullptr;
+};
+
+// A token proposed for a masked position. Both numbers come from the model's untempered
+// distribution over the full vocabulary without the mask token.
+struct Candidate {
+  int32_t token = 0;
+  float logprob = 0;
+  float confidence = 0;  // probability
+};
+
+// "Propose a token for `position` from the row at `row_position`".
+struct TokenQuery {
+  int64_t position = 0;
+  int64_t row_position = 0;
+  int32_t draw = 0;  // the step it would be committed at: (position, draw) never repeats
+  bool greedy = false;
+};
+
+class SequenceState {
+ public:
+  enum class Stage { kFirstToken, kDenoise, kClean, kDone };
+
+  // `rules` outlives the state. REQUIRES: prompt not empty.
+  SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt);
+
+  Stage stage() const { return stage_; }
+  int64_t prompt_rows() const { return prompt_rows_; }  // P0: rows that no response token enters
+
+  // Rows of the next forward, in kDenoise and kClean: B of them, attending to all rows before the
+  // block and to each other.
+  int64_t block_position() const { return block_position_; }
+  absl::Span<const int32_t> block_tokens() const;
+
+  // Candidates the next Advance needs, by position. May be empty in kClean only.
+  std::vector<TokenQuery> Queries() const;
+
+  // Commits what rules and policy say, and moves on. `candidates` answer Queries(), in order.
+  void Advance(absl::Span<const Candidate> candidates);
+
+  int64_t committed_targets() const;
+
+  // REQUIRES: kDone. Fills prompt, response, steps, log-probabilities, block layout, stop and
+  // finish.
+  void FillTrajectory(trajectory::Trajectory* t) const;
+
+ private:
+  bool IsMasked(int64_t position) const;
+  bool AnyMask(int64_t begin, int64_t end) const;
+  void Commit(int64_t position, const Candidate& candidate, int32_t step);
+  void CommitSelected(absl::Span<const Candidate> candidates);
+  void EnterBlock(int64_t position);
+  void AfterCommit();
+  int64_t FirstStop() const;  // position of the stop token that ends sampling; -1: none
+  int64_t sub_block_end() const;
+
+  const SequenceRules* const rules_;
+  const int64_t prompt_size_;  // P
+  const int64_t prompt_rows_;  // P0
+  const int64_t end_;          // one past the canvas
+  Stage stage_ = Stage::kDenoise;
+
+  std::vector<int32_t> tokens_;       // prompt and canvas so far, to the end of the current block
+  std::vector<int32_t> unmask_step_;  // per response token
+  std::vector<float> logprob_;        // per response token
+  int64_t block_position_ = 0;        // first row of the current block
+  int64_t sub_block_position_ = 0;    // first position of the current sub-block
+  SubBlockProgress progress_;         // in the current sub-block
+  int32_t step_ = 0;                  // steps taken in the current block
+  int64_t stop_position_ = -1;
+};
+
+}  // namespace dtrpo::diffusion
