@@ -51,6 +51,7 @@ class CheckpointFolder {
 
  private:
   CheckpointFolder() = default;
+  absl::Status OpenTensors(base::FileSystem* files);
 
   std::string path_;
   ModelConfig config_;

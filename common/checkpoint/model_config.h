@@ -47,7 +47,7 @@ struct ModelConfig {
 
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view json, const std::string& file);
 
-// What the files beside config.json say; see ReadTokenFiles in checkpoint_folder.h.
+// What the files beside config.json say.
 struct TokenFiles {
   std::optional<int32_t> mask_token_id;     // an added token with a known mask's name
   std::vector<int32_t> generation_eos_ids;  // generation_config.json

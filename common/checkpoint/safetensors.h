@@ -124,8 +124,8 @@ class SafetensorsWriter {
   size_t next_ = 0;
 };
 
-// A whole file at once. `files` and `path` as in base::FileSystem; synced, not atomic.
-absl::Status WriteSafetensors(base::FileSystem* files, const std::string& path,
-                              absl::Span<const TensorView> tensors);
+// A whole file at once, to a file just created. Syncing and closing `out` is the caller's.
+absl::Status AppendSafetensors(base::WritableFile* out, const std::string& file,
+                               absl::Span<const TensorView> tensors);
 
 }  // namespace dtrpo::checkpoint
