@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -43,6 +44,7 @@ std::map<std::string, ArmedPoint, std::less<>>& Points() ABSL_EXCLUSIVE_LOCKS_RE
 }
 
 absl::StatusOr<std::pair<std::string, ArmedPoint>> ParseSpec(absl::string_view spec) {
+  spec = absl::StripAsciiWhitespace(spec);
   auto bad = [spec](absl::string_view why) {
     return absl::InvalidArgumentError(absl::StrCat("fault point '", spec, "': ", why,
                                                    "; expected name:kill|error|delay:MS[@hit]"));
