@@ -1,0 +1,166 @@
+//! Chat templates with the semantics of `transformers`' `render_jinja_template`: trim_blocks,
+//! lstrip_blocks, loop controls, Python methods on values, Python spelling of True/False/None,
+//! `raise_exception`, `strftime_now` and a `tojson` that does not escape for HTML.
+
+use std::fmt::Write as _;
+use std::io;
+
+use chrono::DateTime;
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Output, State};
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+const NAME: &str = "chat_template";
+
+/// Instructions one rendering may take: hundreds of times what long conversations need, and an
+/// end for a template that loops.
+const FUEL: u64 = 20_000_000;
+
+/// Name of the context entry that `strftime_now` reads.
+const NOW: &str = "__now_unix_seconds";
+
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+impl ChatTemplate {
+    pub fn compile(source: &str) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_fuel(Some(FUEL));
+        environment.set_formatter(format_like_python);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", to_json);
+        environment
+            .add_template_owned(NAME, without_generation_tags(source))
+            .map_err(|e| describe(&e))?;
+        Ok(Self { environment })
+    }
+
+    pub fn render(&self, context_json: &[u8], now_unix_seconds: i64) -> Result<String, String> {
+        let mut context: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(context_json).map_err(|e| format!("context: {e}"))?;
+        context.insert(NOW.to_string(), now_unix_seconds.into());
+        let template = self.environment.get_template(NAME).map_err(|e| describe(&e))?;
+        template
+            .render(Value::from_serialize(&context))
+            .map_err(|e| describe(&e))
+    }
+}
+
+/// One line: kind, detail, line of the template, and causes.
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// `{% generation %}` only marks the assistant's part for training masks; it has no effect on the
+/// text and is no tag that minijinja knows. A true condition keeps its whitespace control.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(open) = rest.find("{%") {
+        let (before, tag) = rest.split_at(open);
+        out.push_str(before);
+        let Some(close) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let (tag, after) = tag.split_at(close + 2);
+        let word = tag[2..close].trim_start_matches(['-', '+']).trim_end_matches('-').trim();
+        match word {
+            "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
+            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn format_like_python(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::None => out.write_str("None").map_err(Error::from),
+        ValueKind::Bool => {
+            let text = if value.is_true() { "True" } else { "False" };
+            out.write_str(text).map_err(Error::from)
+        }
+        _ => minijinja::escape_formatter(out, state, value),
+    }
+}
+
+fn raise_exception(message: String) -> Result<Value, Error> {
+    Err(Error::new(
+        ErrorKind::InvalidOperation,
+        format!("the template refuses this conversation: {message}"),
+    ))
+}
+
+fn strftime_now(state: &State, format: String) -> Result<String, Error> {
+    let seconds = state.lookup(NOW).and_then(|v| v.as_i64()).unwrap_or(0);
+    let invalid = |what: String| Error::new(ErrorKind::InvalidOperation, what);
+    let now = DateTime::from_timestamp(seconds, 0)
+        .ok_or_else(|| invalid(format!("strftime_now: time {seconds} is out of range")))?;
+    let mut text = String::new();
+    write!(text, "{}", now.format(&format))
+        .map_err(|_| invalid(format!("strftime_now: unknown format '{format}'")))?;
+    Ok(text)
+}
+
+/// `json.dumps` puts a blank after ',' and ':' where nothing is indented.
+struct PythonFormatter;
+
+impl Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        w.write_all(if first { b"" } else { b", " })
+    }
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        w.write_all(if first { b"" } else { b", " })
+    }
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, w: &mut W) -> io::Result<()> {
+        w.write_all(b": ")
+    }
+}
+
+fn to_json(value: Value, indent: Option<usize>, options: Kwargs) -> Result<Value, Error> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => options.get::<Option<usize>>("indent")?,
+    };
+    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    let _ = options.get::<Option<bool>>("ensure_ascii")?;
+    options.assert_all_used()?;
+
+    let failed = |e: serde_json::Error| {
+        Error::new(ErrorKind::InvalidOperation, "cannot write as JSON").with_source(e)
+    };
+    let mut json = serde_json::to_value(&value).map_err(failed)?;
+    if sort_keys {
+        json.sort_all_objects();
+    }
+    let mut out = Vec::new();
+    match indent {
+        Some(width) => {
+            let blanks = " ".repeat(width.min(64));
+            let formatter = PrettyFormatter::with_indent(blanks.as_bytes());
+            serde::Serialize::serialize(&json, &mut Serializer::with_formatter(&mut out, formatter))
+        }
+        None => serde::Serialize::serialize(
+            &json,
+            &mut Serializer::with_formatter(&mut out, PythonFormatter),
+        ),
+    }
+    .map_err(failed)?;
+    let text = String::from_utf8(out)
+        .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))?;
+    Ok(Value::from_safe_string(text))
+}
