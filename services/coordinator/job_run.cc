@@ -1,0 +1,405 @@
+#include "services/coordinator/job_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/check.h"
+#include "common/base/logging.h"
+#include "common/base/status_macros.h"
+#include "common/job/job_limits.h"
+
+namespace dtrpo::coordinator {
+namespace {
+
+constexpr absl::Duration kRateWindow = absl::Seconds(30);
+constexpr size_t kRewardPrompts = 100;
+constexpr size_t kCountedLeases = 20000;
+
+PromptLedger::Options LedgerOptions(const job::JobSpec& spec, size_t prompts,
+                                    const JobRun::Options& options) {
+  return {.prompts = static_cast<int64_t>(prompts),
+          .epochs = spec.data.epochs,
+          .shuffle = spec.data.shuffle,
+          .seed = spec.seed,
+          .max_pairs_per_prompt = spec.reward.max_pairs_per_prompt,
+          .lease = options.lease,
+          .max_failures = options.max_prompt_attempts};
+}
+
+Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
+                                       const JobRun::Options& options) {
+  int64_t prompts = static_cast<int64_t>(heldout);
+  if (spec.evaluation.max_prompts > 0) {
+    prompts = std::min<int64_t>(prompts, spec.evaluation.max_prompts);
+  }
+  return {.prompts = prompts,
+          .every_versions = spec.evaluation.every_versions,
+          .show_samples = spec.evaluation.show_samples,
+          .lease = options.lease,
+          .max_failures = options.max_prompt_attempts,
+          .give_up_after = options.evaluation_give_up_after};
+}
+
+}  // namespace
+
+JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLines heldout,
+               const Options& options, absl::Time now)
+    : id_(std::move(id)),
+      spec_(std::move(spec)),
+      options_(options),
+      prompts_(std::move(prompts)),
+      heldout_(std::move(heldout)),
+      job_(options.max_job_attempts),
+      ledger_(LedgerOptions(spec_, prompts_.size(), options)),
+      evaluations_(EvaluationOptions(spec_, heldout_.size(), options)),
+      counted_leases_(kCountedLeases),
+      tokens_rate_(kRateWindow),
+      submitted_(now) {}
+
+// ------------------------------------------------------------------ time passes
+
+void JobRun::Advance(const WorkerRegistry& workers, absl::Time now) {
+  if (final()) return;
+  if (state() == JobState::kPending || state() == JobState::kRestarting) {
+    const std::string missing = Missing(workers);
+    if (missing.empty()) {
+      Grant(workers.OfRole(kLearner).front()->id, now);
+    } else if (job_.Explain(missing)) {
+      Changed();
+    }
+  }
+  AdvanceRunning(workers, now);
+}
+
+void JobRun::WaitInQueue(const std::string& reason) {
+  if (job_.Explain(reason)) Changed();
+}
+
+std::string JobRun::Missing(const WorkerRegistry& workers) const {
+  std::vector<std::string> missing;
+  if (replay_ != ReplayState::kOpen) missing.push_back("the replay store to open the job");
+  for (const char* role : {kLearner, kRollout, kReference}) {
+    if (workers.OfRole(role).empty()) missing.push_back(absl::StrCat("a ", role));
+  }
+  return missing.empty() ? "" : absl::StrCat("waiting for ", absl::StrJoin(missing, ", "));
+}
+
+void JobRun::Grant(const std::string& learner_id, absl::Time now) {
+  learner_ = learner_id;
+  job_.GrantLearner();
+  if (job_.attempt() == 1) {
+    started_ = now;
+    evaluations_.Begin(0, 0, now);
+  }
+  Changed();
+  base::LogInfo("job runs", {{"job", id_}, {"learner", learner_}, {"attempt", job_.attempt()}});
+}
+
+void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
+  const int expired = ledger_.Expire(now) + evaluations_.Expire(now);
+  if (expired > 0) {
+    base::LogWarning("prompt leases ran out", {{"job", id_}, {"leases", expired}});
+    Changed();
+  }
+  if (state() != JobState::kRunning) return;
+
+  std::set<int64_t> held;
+  for (const Worker* rollout : workers.OfRole(kRollout)) {
+    if (rollout->job_id == id_) {
+      // One that still loads its weights holds none.
+      held.insert(rollout->versions_held.begin(), rollout->versions_held.end());
+    }
+  }
+  for (int64_t version : evaluations_.GiveUpUnheld(held, now)) {
+    base::LogWarning("evaluation given up: no rollout holds its weights",
+                     {{"job", id_}, {"version", version}});
+    Changed();
+  }
+  if (ledger_.prompts_without_pair() >= spec_.training.max_prompts_without_pair) {
+    job_.Fail(absl::StrCat(
+        ledger_.prompts_without_pair(),
+        " prompts in a row gave no pair of answers with different rewards "
+        "(training.max_prompts_without_pair)",
+        last_prompt_error_.empty() ? "" : absl::StrCat("; last error: ", last_prompt_error_)));
+    End(now);
+    return;
+  }
+  if (!training_finished_ && ledger_.Exhausted()) ledger_.Close();
+  if (training_finished_) {
+    SucceedIfComplete(now);
+    return;
+  }
+  std::string lacks = Missing(workers);
+  if (job_.Explain(std::move(lacks))) Changed();
+}
+
+void JobRun::SucceedIfComplete(absl::Time now) {
+  if (evaluations_.HasUnfinished()) {
+    if (job_.Explain("final evaluation")) Changed();
+    return;
+  }
+  const bool waited = now - training_finished_at_ > options_.last_events_timeout;
+  if (!last_events_seen_ && !waited) {
+    if (job_.Explain("waiting for the replay store's last events")) Changed();
+    return;
+  }
+  std::string reason = finish_reason_;
+  if (evaluations_.outcome(versions_.newest()) == Evaluations::Outcome::kGivenUp) {
+    absl::StrAppend(&reason, reason.empty() ? "" : "; ",
+                    "without the final evaluation: no rollout held version ", versions_.newest());
+  }
+  job_.Succeed(std::move(reason));
+  End(now);
+}
+
+void JobRun::End(absl::Time now) {
+  finished_ = now;
+  ledger_.CancelRest();
+  learner_.clear();
+  PromptLines().swap(prompts_);
+  PromptLines().swap(heldout_);
+  Changed();
+  const LedgerCounts counts = ledger_.counts();
+  base::LogInfo("job ended", {{"job", id_},
+                              {"state", Name(state())},
+                              {"reason", job_.reason()},
+                              {"step", step_},
+                              {"consumed", counts.consumed},
+                              {"no_pair", counts.no_pair},
+                              {"failed", counts.failed},
+                              {"cancelled", counts.cancelled}});
+}
+
+void JobRun::OnWorkerGone(const std::string& worker_id, const std::string& why, absl::Time now) {
+  const int released = ledger_.ReleaseWorker(worker_id) + evaluations_.ReleaseWorker(worker_id);
+  if (released > 0) {
+    base::LogWarning("leases of a lost worker are free again",
+                     {{"job", id_}, {"worker", worker_id}, {"leases", released}});
+  }
+  Changed();
+  if (worker_id != learner_ || final()) return;
+  learner_.clear();
+  if (training_finished_) return;  // its work is done; the weights live on in the rollouts and on disk
+  job_.LoseLearner(why);
+  if (final()) End(now);  // that was the last attempt
+}
+
+// ------------------------------------------------------------------ clients
+
+absl::Status JobRun::Pause() {
+  Changed();
+  return base::Annotate(job_.Pause(), "job ", id_);
+}
+
+absl::Status JobRun::Resume() {
+  Changed();
+  return base::Annotate(job_.Resume(), "job ", id_);
+}
+
+absl::Status JobRun::Cancel(const std::string& reason, absl::Time now) {
+  if (state() == JobState::kCancelled) return absl::OkStatus();
+  if (final()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", id_, " is ", Name(state()), " and can't be cancelled"));
+  }
+  job_.Cancel(reason.empty() ? "cancelled by a client" : reason);
+  End(now);
+  return absl::OkStatus();
+}
+
+// ------------------------------------------------------------------ rollouts
+
+int64_t JobRun::AdmittedPairs() const {
+  // No batch beyond the last step, so no pair for it either.
+  const int64_t of_all_steps = spec_.training.steps * spec_.training.pairs_per_batch;
+  return std::min(of_all_steps, job::AdmittedPairs(spec_, versions_.newest()));
+}
+
+v1::LeasePromptsResponse JobRun::Lease(const v1::LeasePromptsRequest& request, absl::Time now) {
+  v1::LeasePromptsResponse response;
+  const bool leasing = state() == JobState::kRunning || state() == JobState::kRestarting;
+  if (!leasing) {
+    response.set_reason(absl::StrCat("the job is ", Name(state())));
+    response.set_retry_after_ms(500);
+    return response;
+  }
+  const std::vector<int64_t> held(request.versions_held().begin(), request.versions_held().end());
+  // Evaluations first: they are short, and the weights they need are held for them.
+  for (const EvaluationLease& lease :
+       evaluations_.Lease(now, request.worker_id(), request.max_prompts(), held)) {
+    v1::PromptLease& out = *response.add_leases();
+    out.set_lease_id(lease.lease_id);
+    out.set_kind(v1::EVALUATE);
+    out.set_prompt_index(lease.prompt);
+    out.set_prompt_attempt(lease.attempt);
+    out.set_prompt_json(heldout_[lease.prompt]);
+    out.set_version(lease.version);
+    out.set_expires_in_ms(absl::ToInt64Milliseconds(lease.expires - now));
+    out.set_keep_sample(lease.keep_sample);
+  }
+  if (response.leases().empty()) {
+    std::string reason;
+    for (v1::PromptLease& lease : LeaseTraining(request, now, reason)) {
+      *response.add_leases() = std::move(lease);
+    }
+    if (response.leases().empty()) {
+      response.set_reason(reason);
+      response.set_retry_after_ms(100);
+    }
+  }
+  if (!response.leases().empty()) Changed();
+  return response;
+}
+
+std::vector<v1::PromptLease> JobRun::LeaseTraining(const v1::LeasePromptsRequest& request,
+                                                   absl::Time now, std::string& reason) {
+  std::vector<v1::PromptLease> leases;
+  if (training_finished_) {
+    reason = "training has ended";
+    return leases;
+  }
+  const int64_t lag = versions_.newest() - request.version();
+  if (lag > spec_.training.max_staleness) {
+    reason = absl::StrCat("stale weights: serving version ", request.version(), ", the newest is ",
+                          versions_.newest(), ", training.max_staleness is ",
+                          spec_.training.max_staleness);
+    return leases;
+  }
+  const int64_t admitted = AdmittedPairs();
+  for (const TrainLease& lease :
+       ledger_.Lease(now, request.worker_id(), request.max_prompts(), admitted)) {
+    v1::PromptLease& out = leases.emplace_back();
+    out.set_lease_id(lease.lease_id);
+    out.set_kind(v1::TRAIN);
+    out.set_epoch(lease.key.epoch);
+    out.set_prompt_index(lease.key.prompt);
+    out.set_prompt_attempt(lease.attempt);
+    out.set_prompt_json(prompts_[lease.key.prompt]);
+    out.set_version(versions_.newest());
+    out.set_expires_in_ms(absl::ToInt64Milliseconds(lease.expires - now));
+  }
+  if (leases.empty()) {
+    reason = ledger_.UsedPairs() >= admitted
+                 ? absl::StrCat("admission: ", ledger_.UsedPairs(), " pairs in flight, stored or ",
+                                "consumed; ", admitted, " are admitted at version ",
+                                versions_.newest())
+                 : "every prompt of every epoch is handed out";
+  }
+  return leases;
+}
+
+void JobRun::Report(const v1::ReportPromptsRequest& request, absl::Time now) {
+  for (const v1::PromptResult& result : request.results()) {
+    if (result.outcome() == v1::PromptResult::FAILED) {
+      last_prompt_error_ = result.error();
+      base::LogWarning("prompt failed", {{"job", id_},
+                                         {"worker", request.worker_id()},
+                                         {"prompt", result.prompt_index()},
+                                         {"error", result.error()}});
+    }
+    if (result.kind() == v1::EVALUATE) {
+      evaluations_.Report(result, now);
+      continue;
+    }
+    CountTraining(result, now);
+    const PromptKey key = {result.epoch(), result.prompt_index()};
+    switch (result.outcome()) {
+      case v1::PromptResult::STORED:
+        ledger_.ReportStored(key, result.prompt_attempt());
+        break;
+      case v1::PromptResult::NO_PAIR:
+        ledger_.ReportNoPair(key, result.prompt_attempt());
+        break;
+      case v1::PromptResult::FAILED:
+        ledger_.ReportFailed(key, result.lease_id());
+        break;
+      default:  // RETURNED, and words of a later protocol: the lease is free again
+        ledger_.ReportReturned(key, result.lease_id());
+    }
+  }
+  Changed();
+}
+
+void JobRun::CountTraining(const v1::PromptResult& result, absl::Time now) {
+  const bool judged = result.outcome() == v1::PromptResult::STORED ||
+                      result.outcome() == v1::PromptResult::NO_PAIR;
+  if (!judged || !counted_leases_.Add(result.lease_id())) return;
+  tokens_ += result.tokens();
+  samples_ += result.samples();
+  tokens_rate_.Add(now, static_cast<double>(result.tokens()));
+  if (result.samples() == 0) return;
+  recent_rewards_.emplace_back(result.reward_sum(), result.samples());
+  if (recent_rewards_.size() > kRewardPrompts) recent_rewards_.pop_front();
+}
+
+// ------------------------------------------------------------------ the learner
+
+absl::Status JobRun::RegisterVersion(const v1::RegisterVersionRequest& request, absl::Time now) {
+  DTRPO_RETURN_IF_ERROR(base::Annotate(job_.CheckAttempt(request.job().attempt()), "job ", id_));
+  if (request.manifest().job_id() != id_) {
+    return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": the manifest is of job \"",
+                                                   request.manifest().job_id(), "\""));
+  }
+  DTRPO_RETURN_IF_ERROR(base::Annotate(versions_.Register(request.manifest()), "job ", id_));
+  evaluations_.OnVersion(request.manifest().version(), request.step(), now);
+  Changed();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ReportStepResponse> JobRun::ReportStep(const v1::ReportStepRequest& request,
+                                                          absl::Time now) {
+  DTRPO_RETURN_IF_ERROR(base::Annotate(job_.CheckAttempt(request.job().attempt()), "job ", id_));
+  v1::StepRecord record = request.record();
+  if (record.step() < 1 || record.step() > spec_.training.steps) {
+    return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": step ", record.step(),
+                                                   " is not one of 1 to ", spec_.training.steps));
+  }
+  if (record.unix_ms() == 0) record.set_unix_ms(absl::ToUnixMillis(now));
+  step_ = record.step();
+  history_.Add(record);
+  Changed();
+  v1::ReportStepResponse response;
+  response.set_checkpoint_now(nearly_full_);
+  return response;
+}
+
+absl::Status JobRun::RegisterCheckpoint(const v1::RegisterCheckpointRequest& request) {
+  DTRPO_RETURN_IF_ERROR(base::Annotate(job_.CheckAttempt(request.job().attempt()), "job ", id_));
+  if (request.path().empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": field path is empty"));
+  }
+  if (request.step() < checkpoint_step_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", id_, ": checkpoint of step ", request.step(), ", but that of step ",
+                     checkpoint_step_, " is registered"));
+  }
+  checkpoint_ = request.path();
+  checkpoint_step_ = request.step();
+  Changed();
+  return absl::OkStatus();
+}
+
+absl::Status JobRun::FinishTraining(const v1::FinishTrainingRequest& request, absl::Time now) {
+  if (training_finished_ && request.job().attempt() == job_.attempt()) return absl::OkStatus();
+  DTRPO_RETURN_IF_ERROR(base::Annotate(job_.CheckAttempt(request.job().attempt()), "job ", id_));
+  if (!request.checkpoint().empty()) {
+    checkpoint_ = request.checkpoint();
+    checkpoint_step_ = request.step();
+  }
+  training_finished_ = true;
+  training_finished_at_ = now;
+  finish_reason_ = request.reason();
+  if (request.step() > 0) step_ = request.step();
+  Changed();
+  if (!request.succeeded()) {
+    job_.Fail(request.reason().empty() ? "the learner gave up without a reason" : request.reason());
+    End(now);
+    return absl::OkStatus();
+  }
+  evaluations_.Begin(versions_.newest(), step_, now);
+  return absl::OkStatus();
+}
+
+}  // namespace dtrpo::coordinator

@@ -1,0 +1,163 @@
+// Not thread-safe: belongs to the coordinator's lock. Time comes in as an argument.
+//
+// One job as the coordinator runs it: its state machine and everything keyed by it. Owns all of its parts; knows no other
+// job and no network. What has to be said to the replay store is kept as desired state (ReplayWork), which a loop outside
+// the lock carries out and reports back.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/job/job_spec.h"
+#include "proto/dtrpo/v1/coordinator.pb.h"
+#include "proto/dtrpo/v1/replay.pb.h"
+#include "services/coordinator/evaluations.h"
+#include "services/coordinator/job.h"
+#include "services/coordinator/prompt_file.h"
+#include "services/coordinator/prompt_ledger.h"
+#include "services/coordinator/recent_ids.h"
+#include "services/coordinator/sliding_rate.h"
+#include "services/coordinator/step_history.h"
+#include "services/coordinator/version_registry.h"
+#include "services/coordinator/worker_registry.h"
+
+namespace dtrpo::coordinator {
+
+// What the replay store should be told about a job, as of now.
+struct ReplayWork {
+  std::string job_id;
+  bool open = false;
+  bool close = false;
+  bool set_newest = false;
+  int64_t newest_version = 0;
+  bool end_of_data = false;
+  bool poll = false;
+  int64_t after_position = 0;
+  v1::ReplayJobOptions options;  // with open
+};
+
+class JobRun {
+ public:
+  struct Options {
+    absl::Duration lease = absl::Minutes(1);
+    int32_t max_job_attempts = 3;
+    int32_t max_prompt_attempts = 3;
+    absl::Duration evaluation_give_up_after = absl::Minutes(1);
+    // After the learner finished: how long to wait for the replay store's last events before the job ends without them.
+    absl::Duration last_events_timeout = absl::Seconds(30);
+  };
+  JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLines heldout,
+         const Options& options, absl::Time now);
+
+  const std::string& id() const { return id_; }
+  const job::JobSpec& spec() const { return spec_; }
+  JobState state() const { return job_.state(); }
+  bool final() const { return job_.final(); }
+  // Id of the worker that is granted; empty: none.
+  const std::string& learner() const { return learner_; }
+  // Rises with every change that a watcher can see.
+  uint64_t revision() const { return revision_; }
+
+  // The job is at the head of the queue: grants learners, runs out leases, ends what is over.
+  void Advance(const WorkerRegistry& workers, absl::Time now);
+  // It isn't; `reason` says behind whom it waits.
+  void WaitInQueue(const std::string& reason);
+  void OnWorkerGone(const std::string& worker_id, const std::string& why, absl::Time now);
+
+  // From clients.
+  absl::Status Pause();
+  absl::Status Resume();
+  absl::Status Cancel(const std::string& reason, absl::Time now);
+
+  // From rollouts.
+  v1::LeasePromptsResponse Lease(const v1::LeasePromptsRequest& request, absl::Time now);
+  void Report(const v1::ReportPromptsRequest& request, absl::Time now);
+
+  // From the learner; refused for any attempt but the granted one.
+  absl::Status RegisterVersion(const v1::RegisterVersionRequest& request, absl::Time now);
+  absl::StatusOr<v1::ReportStepResponse> ReportStep(const v1::ReportStepRequest& request,
+                                                    absl::Time now);
+  absl::Status RegisterCheckpoint(const v1::RegisterCheckpointRequest& request);
+  absl::Status FinishTraining(const v1::FinishTrainingRequest& request, absl::Time now);
+
+  // To and from the replay store.
+  ReplayWork DesiredReplayWork() const;
+  void OnReplayOpened(const absl::Status& status, absl::Time now);
+  void OnReplayClosed() { replay_ = ReplayState::kClosed; }
+  void OnNewestSent(int64_t version, bool end_of_data);
+  // `polled_at` is when the poll began: a full answer to a later one than FinishTraining holds all there is.
+  void OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& response,
+                      absl::Time polled_at, absl::Time now);
+  void OnReplayStats(const v1::GetReplayStatsResponse& stats);
+
+  // The assignment of a worker of that role (addresses of other workers are the coordinator's to fill in).
+  v1::Assignment AssignmentFor(absl::string_view role) const;
+  v1::JobStatus Status(absl::Time now, int64_t steps_after) const;  // steps_after < 0: no steps
+  LedgerCounts prompt_counts() const { return ledger_.counts(); }
+  bool WantsReplayStats() const { return replay_ == ReplayState::kOpen && !final(); }
+
+ private:
+  enum class ReplayState { kUnopened, kOpen, kClosed };
+
+  void Changed() { ++revision_; }
+  void End(absl::Time now);
+  void Grant(const std::string& learner_id, absl::Time now);
+  std::string Missing(const WorkerRegistry& workers) const;
+  void AdvanceRunning(const WorkerRegistry& workers, absl::Time now);
+  void SucceedIfComplete(absl::Time now);
+  std::vector<v1::PromptLease> LeaseTraining(const v1::LeasePromptsRequest& request,
+                                             absl::Time now, std::string& reason);
+  void CountTraining(const v1::PromptResult& result, absl::Time now);
+  int64_t AdmittedPairs() const;
+
+  const std::string id_;
+  const job::JobSpec spec_;
+  const Options options_;
+  PromptLines prompts_;   // let go of when the job ends
+  PromptLines heldout_;
+
+  Job job_;
+  PromptLedger ledger_;
+  VersionRegistry versions_;
+  Evaluations evaluations_;
+  StepHistory history_;
+  std::string learner_;
+  uint64_t revision_ = 1;
+
+  // Towards the replay store.
+  ReplayState replay_ = ReplayState::kUnopened;
+  int64_t sent_version_ = -1;
+  bool sent_end_of_data_ = false;
+  int64_t event_position_ = 0;
+  bool nearly_full_ = false;
+
+  // Of the learner.
+  int64_t step_ = 0;
+  std::string checkpoint_;
+  int64_t checkpoint_step_ = -1;
+  bool training_finished_ = false;
+  absl::Time training_finished_at_;
+  std::string finish_reason_;
+  bool last_events_seen_ = false;
+
+  // Of the rollouts.
+  RecentIds counted_leases_;
+  mutable SlidingRate tokens_rate_;
+  int64_t tokens_ = 0;
+  int64_t samples_ = 0;
+  std::deque<std::pair<double, int64_t>> recent_rewards_;  // (sum, samples) of a prompt
+  std::string last_prompt_error_;
+
+  const absl::Time submitted_;
+  absl::Time started_ = absl::InfiniteFuture();
+  absl::Time finished_ = absl::InfiniteFuture();
+};
+
+v1::JobState ToProto(JobState state);
+
+}  // namespace dtrpo::coordinator

@@ -1,0 +1,113 @@
+// The part of JobRun that deals with the replay store.
+#include "absl/strings/str_cat.h"
+#include "common/base/logging.h"
+#include "common/job/job_limits.h"
+#include "services/coordinator/job_run.h"
+
+namespace dtrpo::coordinator {
+namespace {
+
+constexpr double kNearlyFull = 0.8;
+
+v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
+  v1::ReplayJobOptions options;
+  options.set_pairs_per_batch(spec.training.pairs_per_batch);
+  options.set_publish_every(spec.training.publish_every);
+  options.set_max_staleness(spec.training.max_staleness);
+  options.set_max_uses(spec.training.max_uses);
+  options.set_max_items(spec.replay.max_items > 0 ? spec.replay.max_items
+                                                  : job::RequiredReplayItems(spec));
+  options.set_max_bytes(spec.replay.max_bytes);
+  options.set_seed(spec.seed);
+  options.set_max_pairs_per_prompt(spec.reward.max_pairs_per_prompt);
+  options.set_total_steps(spec.training.steps);
+  return options;
+}
+
+}  // namespace
+
+ReplayWork JobRun::DesiredReplayWork() const {
+  ReplayWork work;
+  work.job_id = id_;
+  if (final()) {
+    // Also a job that never opened: the store then refuses inserts that are still under way.
+    work.close = replay_ != ReplayState::kClosed;
+    return work;
+  }
+  if (replay_ == ReplayState::kUnopened) {
+    work.open = true;
+    work.options = OptionsOf(spec_);
+    return work;
+  }
+  work.newest_version = versions_.newest();
+  work.end_of_data = ledger_.closed();
+  work.set_newest = work.newest_version != sent_version_ || work.end_of_data != sent_end_of_data_;
+  work.poll = true;
+  work.after_position = event_position_;
+  return work;
+}
+
+void JobRun::OnReplayOpened(const absl::Status& status, absl::Time now) {
+  if (replay_ != ReplayState::kUnopened || final()) return;
+  if (status.ok()) {
+    replay_ = ReplayState::kOpen;
+  } else if (absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status)) {
+    job_.Fail(absl::StrCat("the replay store refused the job: ", status.message()));
+    End(now);
+  }
+  // Anything else is asked again.
+}
+
+void JobRun::OnNewestSent(int64_t version, bool end_of_data) {
+  sent_version_ = version;
+  sent_end_of_data_ = end_of_data;
+}
+
+void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& response,
+                            absl::Time polled_at, absl::Time now) {
+  if (final()) return;
+  if (absl::IsNotFound(response.status())) {
+    job_.Fail(absl::StrCat("the replay store lost the job: ", response.status().message()));
+    End(now);
+    return;
+  }
+  if (!response.ok()) return;  // asked again
+  for (const v1::PromptEvent& event : response->events()) {
+    if (event.position() <= event_position_) continue;
+    event_position_ = event.position();
+    const PromptKey key = {event.prompt().epoch(), event.prompt().prompt_index()};
+    const int32_t attempt = event.prompt().prompt_attempt();
+    switch (event.kind()) {
+      case v1::PromptEvent::STORED:
+        ledger_.OnStored(key, attempt, event.pairs());
+        break;
+      case v1::PromptEvent::NO_PAIR:
+        ledger_.OnNoPair(key, attempt);
+        break;
+      case v1::PromptEvent::CONSUMED:
+        ledger_.OnConsumed(key, attempt, event.pairs());
+        break;
+      case v1::PromptEvent::EVICTED:
+        ledger_.OnEvicted(key, attempt);
+        break;
+      default:
+        base::LogWarning("unknown prompt event",
+                         {{"job", id_}, {"kind", static_cast<int>(event.kind())}});
+    }
+  }
+  if (!response->events().empty()) Changed();
+  if (training_finished_ && polled_at >= training_finished_at_ &&
+      event_position_ >= response->position()) {
+    last_events_seen_ = true;
+  }
+}
+
+void JobRun::OnReplayStats(const v1::GetReplayStatsResponse& stats) {
+  ledger_.OnEvictedPairs(stats.evicted_items());
+  const v1::ReplayJobOptions limits = OptionsOf(spec_);
+  nearly_full_ =
+      static_cast<double>(stats.items()) > kNearlyFull * static_cast<double>(limits.max_items()) ||
+      static_cast<double>(stats.bytes()) > kNearlyFull * static_cast<double>(limits.max_bytes());
+}
+
+}  // namespace dtrpo::coordinator

@@ -1,0 +1,153 @@
+// Not thread-safe: belongs to the coordinator's lock. Pure state: time comes in as an argument.
+//
+// What became of each (epoch, prompt) of a job's training data. Each one that was ever handed out is in exactly one of
+// these states, and the sum over the states is checked after every operation (invariant 13):
+//
+//                 +------------- expired, returned, failed (will be tried again) -----------+
+//                 v                                                                          |
+//   (cursor) -> LEASED -- replay confirmed its pairs --> STORED -- replay: CONSUMED --> [consumed]
+//                 ^ |                                      |
+//                 | +-- replay confirmed no_pair --> [no_pair]
+//                 | +-- failed max_failures times --> [failed]
+//   WAITING ------+                                        | replay: EVICTED (attempt + 1)
+//      ^---------------------------------------------------+
+//                                       anything live -- Close() / CancelRest() --> [cancelled]
+//
+// The attempt number of a prompt is part of replay's idempotency key. It rises only when replay has logged the eviction of
+// the attempt before; a lease that ran out keeps it, so that two workers who both finish such a prompt store it once.
+//
+// Truth about storage is replay's event log; a worker's report of it only arrives earlier.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace dtrpo::coordinator {
+
+struct PromptKey {
+  int64_t epoch = 0;
+  int64_t prompt = 0;
+  auto operator<=>(const PromptKey&) const = default;
+};
+
+struct TrainLease {
+  std::string lease_id;
+  PromptKey key;
+  int32_t attempt = 0;
+  absl::Time expires;
+};
+
+struct LedgerCounts {
+  int64_t leased = 0;
+  int64_t stored = 0;
+  int64_t waiting = 0;
+  int64_t consumed = 0;
+  int64_t no_pair = 0;
+  int64_t failed = 0;
+  int64_t cancelled = 0;
+  int64_t issued = 0;      // the sum of the above
+  int64_t evictions = 0;   // times a prompt went back from STORED to WAITING
+  int64_t stored_pairs = 0;
+};
+
+class PromptLedger {
+ public:
+  struct Options {
+    int64_t prompts = 0;           // of the data file, >= 1
+    int64_t epochs = 1;
+    bool shuffle = true;
+    uint64_t seed = 1;
+    int32_t max_pairs_per_prompt = 1;
+    absl::Duration lease = absl::Minutes(1);
+    int32_t max_failures = 3;      // a prompt that fails so often is final
+  };
+  explicit PromptLedger(const Options& options);
+
+  // At most `max` prompts, those that wait first. Stops when the pairs in the system (see UsedPairs) reach
+  // `admitted_pairs`: a prompt is admitted while there is room for one more pair.
+  std::vector<TrainLease> Lease(absl::Time now, absl::string_view worker_id, int max,
+                                int64_t admitted_pairs);
+
+  // A worker's reports. Repeating one changes nothing, and so does a report about a prompt that is final.
+  void ReportStored(const PromptKey& key, int32_t attempt);
+  void ReportNoPair(const PromptKey& key, int32_t attempt);
+  // These two free a lease, so they count only for the one that is running.
+  void ReportFailed(const PromptKey& key, absl::string_view lease_id);
+  void ReportReturned(const PromptKey& key, absl::string_view lease_id);
+
+  // Replay's events, in log order.
+  void OnStored(const PromptKey& key, int32_t attempt, int64_t pairs);
+  void OnNoPair(const PromptKey& key, int32_t attempt);
+  void OnConsumed(const PromptKey& key, int32_t attempt, int64_t pairs);
+  void OnEvicted(const PromptKey& key, int32_t attempt);
+  // Pairs that replay evicted in all, of its statistics. Some leave without an EVICTED event, because another pair of the
+  // same prompt was used; they must not count as used for ever, or admission would starve the learner.
+  void OnEvictedPairs(int64_t total) { evicted_pairs_ = total; }
+
+  // Leases that ran out go back to WAITING. Returns how many.
+  int Expire(absl::Time now);
+  // The worker is gone: all its leases run out at once.
+  int ReleaseWorker(absl::string_view worker_id);
+
+  // In flight (estimated at max_pairs_per_prompt each) + stored + consumed.
+  int64_t UsedPairs() const;
+  // Nothing left to hand out and nobody at work: what replay holds is all there will be.
+  bool Exhausted() const;
+  // From now on an eviction is final (cancelled): replay was told that no inserts will come.
+  void Close() { closed_ = true; }
+  bool closed() const { return closed_; }
+  // The job ended: whatever is still live is cancelled, and nothing is leased any more.
+  void CancelRest();
+
+  LedgerCounts counts() const;
+  // Prompts in a row that ended without a pair, up to now.
+  int64_t prompts_without_pair() const { return prompts_without_pair_; }
+  int64_t epoch() const { return epoch_; }
+
+ private:
+  enum class State { kLeased, kStored, kWaiting };
+  struct Entry {
+    State state = State::kWaiting;
+    int32_t attempt = 0;
+    int32_t failures = 0;
+    std::string lease_id;   // while kLeased
+    std::string worker_id;  // while kLeased
+    absl::Time expires;     // while kLeased
+    int64_t pairs = 0;      // while kStored; an estimate until replay's event
+  };
+  using Entries = std::map<PromptKey, Entry>;
+
+  // The live entry of that attempt; end() for a final, unknown or older one.
+  Entries::iterator Find(const PromptKey& key, int32_t attempt);
+  Entries::iterator FindLease(const PromptKey& key, absl::string_view lease_id);
+  void SetState(Entry& entry, State to);
+  void Wait(Entries::iterator it);
+  void Store(Entries::iterator it, int64_t pairs);
+  void Finish(Entries::iterator it, int64_t& final_count);
+  bool NextFromCursor(PromptKey& key);
+  void CheckSum() const;
+
+  const Options options_;
+  Entries live_;
+  std::deque<PromptKey> waiting_;  // exactly the keys of kWaiting entries, first to come first to go
+  int64_t epoch_ = 0;
+  std::vector<int64_t> order_;     // of epoch_
+  int64_t cursor_ = 0;             // into order_
+  uint64_t next_lease_ = 1;
+  LedgerCounts counts_;
+  int64_t consumed_pairs_ = 0;
+  int64_t evicted_pairs_ = 0;          // as replay counts them
+  int64_t evicted_by_event_pairs_ = 0;  // of those, the ones that an EVICTED event told
+  int64_t prompts_without_pair_ = 0;
+  bool closed_ = false;
+  bool cancelled_ = false;
+};
+
+}  // namespace dtrpo::coordinator
