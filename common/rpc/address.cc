@@ -1,0 +1,79 @@
+#include "common/rpc/address.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace dtrpo::rpc {
+
+std::string Address::ToString() const {
+  return absl::StrContains(host, ':') ? absl::StrCat("[", host, "]:", port)
+                                      : absl::StrCat(host, ":", port);
+}
+
+absl::StatusOr<Address> ParseAddress(absl::string_view text) {
+  const size_t colon = text.rfind(':');
+  Address address;
+  if (colon == absl::string_view::npos || colon == 0 ||
+      !absl::SimpleAtoi(text.substr(colon + 1), &address.port) || address.port < 0 ||
+      address.port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not host:port"));
+  }
+  absl::string_view host = text.substr(0, colon);
+  if (absl::ConsumePrefix(&host, "[") != absl::ConsumeSuffix(&host, "]")) {
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not host:port"));
+  }
+  address.host = std::string(host);
+  return address;
+}
+
+bool IsLoopback(const Address& address) {
+  // A name such as 127.evil.example is not an address.
+  const bool numeric = address.host.find_first_not_of("0123456789.") == std::string::npos;
+  return (numeric && absl::StartsWith(address.host, "127.")) || address.host == "::1" ||
+         address.host == "localhost";
+}
+
+absl::Status CheckInsecureAllowed(const Address& address, bool insecure) {
+  if (insecure || IsLoopback(address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(address.ToString(),
+                   " is not loopback, and traffic is not encrypted; say `insecure: true` to ",
+                   "use it all the same"));
+}
+
+absl::Status CheckCanListen(const Address& address) {
+  if (address.port == 0) return absl::OkStatus();
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int result =
+      ::getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
+  if (result != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("can't listen on ", address.ToString(), ": ", ::gai_strerror(result)));
+  }
+  absl::Status status;
+  const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));  // as gRPC does
+  // Without listen() two sockets with SO_REUSEADDR may both bind.
+  if (fd < 0 || ::bind(fd, found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd, 1) != 0) {
+    status = absl::FailedPreconditionError(
+        absl::StrCat("can't listen on ", address.ToString(), ": ", std::strerror(errno)));
+  }
+  if (fd >= 0) ::close(fd);
+  ::freeaddrinfo(found);
+  return status;
+}
+
+}  // namespace dtrpo::rpc

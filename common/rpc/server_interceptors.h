@@ -1,0 +1,25 @@
+// What happens to every incoming call. Thread-safe.
+//   1. Metrics: see call_metrics.h.
+//   2. Error detail: the status's error_details travel as `dtrpo-error-bin`.
+//   3. A full thread pool is told as back-pressure: RESOURCE_EXHAUSTED, reason "server_busy", with
+//   a
+//      retry-after.
+//   4. A call of ours without a deadline never ends well: INVALID_ARGUMENT. (gRPC's interceptors
+//      can't stop a handler from running; Serve() in serve.h refuses such calls before they act.
+//      This one catches a handler that forgot Serve().)
+#pragma once
+
+#include <grpcpp/support/server_interceptor.h>
+
+#include <memory>
+#include <vector>
+
+#include "common/base/metrics.h"
+
+namespace dtrpo::rpc {
+
+// `metrics` outlives the server.
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+MakeServerInterceptors(base::MetricsRegistry* metrics);
+
+}  // namespace dtrpo::rpc
