@@ -4,6 +4,7 @@
 #   dtrpo_binary(NAME dtrpo-replay SRCS main.cc DEPS replay_lib)
 #   dtrpo_test(NAME base_test SRCS a_test.cc DEPS common_base
 #              [LABELS slow] [TIMEOUT seconds] [ENV NAME=value ...])
+#   dtrpo_script_test(NAME demo_test COMMAND ${DTRPO_PYTHON} a.py [LABELS ..] [TIMEOUT ..] [ENV ..])
 #   dtrpo_benchmark(NAME base_benchmark SRCS a_benchmark.cc DEPS common_base)
 #
 # DEPS are linked publicly; includes are relative to the root of the repository.
@@ -103,21 +104,22 @@ function(dtrpo_test)
   _dtrpo_use_torch_of_deps(${arg_NAME} "${arg_DEPS}")
   set_target_properties(${arg_NAME} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/bin")
-  if(NOT arg_TIMEOUT)
-    set(arg_TIMEOUT 60)
-  endif()
-  if(NOT arg_LABELS)
-    set(arg_LABELS unit)
-  endif()
+  _dtrpo_test_defaults()
   # Listed when ctest runs: a program is not started while it is being built.
   gtest_discover_tests(${arg_NAME}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
     TEST_PREFIX "${arg_NAME}."
-    PROPERTIES
-      TIMEOUT ${arg_TIMEOUT}
-      LABELS "${arg_LABELS}"
-      ENVIRONMENT "OMP_NUM_THREADS=1;${arg_ENV}")
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" ENVIRONMENT "${arg_ENV}")
+endfunction()
+
+function(dtrpo_script_test)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;TIMEOUT" "COMMAND;LABELS;ENV")
+  _dtrpo_check_arguments(dtrpo_script_test)
+  _dtrpo_test_defaults()
+  add_test(NAME ${arg_NAME} COMMAND ${arg_COMMAND})
+  set_tests_properties(${arg_NAME} PROPERTIES
+    TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" ENVIRONMENT "${arg_ENV}")
 endfunction()
 
 function(dtrpo_benchmark)
@@ -125,6 +127,17 @@ function(dtrpo_benchmark)
   dtrpo_binary(NAME ${arg_NAME} SRCS ${arg_SRCS} HDRS ${arg_HDRS}
                DEPS ${arg_DEPS} benchmark::benchmark_main)
 endfunction()
+
+macro(_dtrpo_test_defaults)
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  # Two tests at a time, one thread each.
+  list(PREPEND arg_ENV OMP_NUM_THREADS=1)
+endmacro()
 
 macro(_dtrpo_check_arguments function)
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_NAME)
