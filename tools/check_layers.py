@@ -26,7 +26,7 @@ ROOMS = {
     "common/training": "base trajectory job checkpoint weights model dtrpo",
     "common/reward": "base trajectory",
     "common/storage": "base",
-    "common/rpc": "base",
+    "common/rpc": "proto base",
     "common/wire": "proto base trajectory job weights rpc",
     "common/runtime": "proto base rpc",
     "services/coordinator": "proto base trajectory job storage rpc wire runtime",
