@@ -1,0 +1,45 @@
+// Thread safety: pure functions. No torch.
+//
+// What each target of a mask plan counts for in the sums of the objective. Every vector has one
+// entry per target, in plan order (common/trajectory/mask_plan.h).
+//
+// Letters: b a response block, T_b its steps that hold targets, k_b = min(K, T_b) of them drawn,
+// n_b its targets at steps >= 1.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/job/job_spec.h"
+#include "common/trajectory/mask_plan.h"
+
+namespace dtrpo::objective {
+
+inline constexpr int64_t kFirstTokenState = -1;
+
+struct PlannedTarget {
+  int64_t index = 0;                 // response index
+  int64_t block = 0;                 // into plan.blocks
+  int64_t state = kFirstTokenState;  // into the block's states
+};
+
+std::vector<PlannedTarget> PlannedTargets(const trajectory::MaskPlan& plan);
+
+// R = sum of weight * (log policy - log reference). Step-0 targets always weigh 1; the others
+//   kSteps  T_b / k_b: R is an unbiased estimate of the trajectory's log-ratio
+//   kOne    1
+//   kMean   n_b / (targets drawn in the block): n_b times the mean of the drawn ones
+// so that all three agree in exact mode. length_normalised divides by the trajectory's targets
+// (the sum of n_b and step-0 targets), in exact mode too.
+std::vector<double> RatioWeights(const trajectory::MaskPlan& plan, job::Weighting weighting,
+                                 bool length_normalised);
+
+// The exponent of rho, the off-policy correction: (1/K) * (sum over the draws' targets and the
+// step-0 ones). A block with fewer than K steps has only k_b draws, each counted once, so its K is
+// k_b (1 where nothing was drawn): a short block isn't damped for having few steps.
+std::vector<double> StalenessWeights(const trajectory::MaskPlan& plan);
+
+// 1 / targets of the plan: the mean per token.
+std::vector<double> MeanWeights(const trajectory::MaskPlan& plan);
+
+}  // namespace dtrpo::objective

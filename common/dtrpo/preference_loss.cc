@@ -1,0 +1,114 @@
+#include "common/dtrpo/preference_loss.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/dtrpo/log_ratio.h"
+#include "common/dtrpo/plan_weights.h"
+#include "common/model/torch_boundary.h"
+
+namespace dtrpo::objective {
+namespace {
+
+using trajectory::MaskPlan;
+using trajectory::Trajectory;
+
+// rho of every rejected answer, [pairs], without gradient.
+torch::Tensor RejectedRatios(absl::Span<const PairInput> pairs, const torch::Tensor& policy) {
+  std::vector<double> behaviour;
+  std::vector<std::vector<double>> weights;
+  for (const PairInput& input : pairs) {
+    behaviour.insert(behaviour.end(), input.chosen_plan->target_count, 0);
+    weights.emplace_back(input.chosen_plan->target_count, 0);
+    const Trajectory& rejected = input.pair->rejected;
+    weights.push_back(rejected.external ? std::vector<double>(input.rejected_plan->target_count, 0)
+                                        : StalenessWeights(*input.rejected_plan));
+    for (const PlannedTarget& target : PlannedTargets(*input.rejected_plan)) {
+      behaviour.push_back(rejected.external ? 0 : rejected.behaviour_logprob[target.index]);
+    }
+  }
+  const torch::Tensor detached = policy.detach().to(torch::kFloat64);
+  const torch::Tensor difference =
+      detached - torch::tensor(behaviour, torch::kFloat64).to(detached.device());
+  const torch::Tensor exponent =
+      WeightedSums(difference, weights).view({-1, 2}).select(/*dim=*/1, /*index=*/1);
+  return exponent.exp().clamp_max(1);
+}
+
+// Mean cross-entropy of every chosen answer's scored tokens, [pairs].
+torch::Tensor ChosenCrossEntropy(absl::Span<const PairInput> pairs, const torch::Tensor& policy) {
+  std::vector<std::vector<double>> weights;
+  for (const PairInput& input : pairs) {
+    weights.push_back(MeanWeights(*input.chosen_plan));
+    weights.emplace_back(input.rejected_plan->target_count, 0);
+  }
+  return -WeightedSums(policy, weights).view({-1, 2}).select(/*dim=*/1, /*index=*/0);
+}
+
+PreferenceLoss Compute(absl::Span<const PairInput> pairs, const torch::Tensor& policy,
+                       const torch::Tensor& reference, const job::ObjectiveSpec& objective,
+                       int64_t global_pairs) {
+  std::vector<const MaskPlan*> plans;
+  for (const PairInput& input : pairs) {
+    plans.push_back(input.chosen_plan);
+    plans.push_back(input.rejected_plan);
+  }
+  const torch::Tensor ratios =
+      LogRatios(plans, policy, reference.detach(), objective).view({-1, 2});
+  const torch::Tensor chosen = ratios.select(/*dim=*/1, /*index=*/0);
+  torch::Tensor rejected = ratios.select(/*dim=*/1, /*index=*/1);
+  torch::Tensor rho = torch::ones_like(rejected.detach());
+  if (objective.staleness_correction == job::StalenessCorrection::kRejectedRatio) {
+    rho = RejectedRatios(pairs, policy);
+    const torch::Tensor value = rejected.detach();
+    rejected = value + rho * (rejected - value);
+  }
+  const torch::Tensor margin = objective.beta * (chosen - rejected);
+  const torch::Tensor preference = -torch::log_sigmoid(margin);
+  const torch::Tensor cross_entropy = ChosenCrossEntropy(pairs, policy);
+  torch::Tensor total = preference.sum();
+  // Left out rather than multiplied by zero: 0 * infinity would be NaN.
+  if (objective.sft_weight > 0) total = total + objective.sft_weight * cross_entropy.sum();
+
+  PreferenceLoss result;
+  result.loss = total / static_cast<double>(global_pairs);
+  const std::vector<double> r = HostNumbers(ratios), m = HostNumbers(margin),
+                            p = HostNumbers(preference), c = HostNumbers(cross_entropy),
+                            w = HostNumbers(rho);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    result.pairs.push_back({r[2 * i], r[2 * i + 1], m[i], p[i], c[i], w[i]});
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<ScoreInput> ScoreInputs(absl::Span<const PairInput> pairs) {
+  std::vector<ScoreInput> inputs;
+  for (const PairInput& input : pairs) {
+    inputs.push_back({&input.pair->chosen, input.chosen_plan});
+    inputs.push_back({&input.pair->rejected, input.rejected_plan});
+  }
+  return inputs;
+}
+
+absl::StatusOr<PreferenceLoss> ComputePreferenceLoss(absl::Span<const PairInput> pairs,
+                                                     const torch::Tensor& policy,
+                                                     const torch::Tensor& reference,
+                                                     const job::ObjectiveSpec& objective,
+                                                     int64_t global_pairs) {
+  DTRPO_CHECK_GE(global_pairs, static_cast<int64_t>(pairs.size()));
+  int64_t targets = 0;
+  for (const PairInput& input : pairs) {
+    targets += input.chosen_plan->target_count + input.rejected_plan->target_count;
+  }
+  if (pairs.empty() || policy.dim() != 1 || reference.dim() != 1 || policy.size(0) != targets ||
+      reference.size(0) != targets) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "preference loss: ", policy.numel(), " policy and ", reference.numel(),
+        " reference log-probabilities for ", targets, " targets of ", pairs.size(), " pairs"));
+  }
+  return model::TorchBoundary(
+      [&] { return Compute(pairs, policy, reference, objective, global_pairs); });
+}
+
+}  // namespace dtrpo::objective
