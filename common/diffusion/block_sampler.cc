@@ -71,6 +71,10 @@ absl::StatusOr<std::unique_ptr<BlockSampler>> BlockSampler::Create(const model::
     return absl::InvalidArgumentError(
         absl::StrCat("batch_sequences ", options.batch_sequences, ": must be >= 1"));
   }
+  if (options.max_prefill_rows < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_prefill_rows ", options.max_prefill_rows, ": must be >= 1"));
+  }
   trajectory::SamplerParameters& parameters = options.parameters;
   DTRPO_RETURN_IF_ERROR(CheckParameters(parameters, descriptor.block_size));
   if (descriptor.logit_shift == 0) {

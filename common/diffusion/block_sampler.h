@@ -41,6 +41,8 @@ struct SamplerOptions {
   int64_t weights_version = 0;
   std::string model_id;
   int32_t batch_sequences = 64;  // sequences that share a forward at most
+  // Rows of prompts in one forward: bounds its memory, and how long running sequences wait for it.
+  int64_t max_prefill_rows = 4096;
 };
 
 struct SampleStatistics {

@@ -1,5 +1,7 @@
 #include "common/diffusion/sampling_run.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -16,8 +18,6 @@ namespace {
 
 using Stage = SequenceState::Stage;
 
-// Rows of prompts in one forward: bounds its memory, and how long running sequences wait for it.
-constexpr int64_t kMaxPrefillRows = 4096;
 // Logits held at once, in elements (64 MiB in float32, twice that while a temperature is applied).
 constexpr int64_t kMaxLogits = int64_t{1} << 24;
 
@@ -81,11 +81,12 @@ void SamplingRun::Admit() {
 
 std::vector<SamplingRun::FilledPrompt> SamplingRun::AddPrompts(StepBatch* batch) {
   std::vector<FilledPrompt> filled;
+  const int64_t max_rows = sampler_->options_.max_prefill_rows;
   for (const Active& active : active_) {
     if (IsReady(active)) continue;
-    if (batch->size() >= kMaxPrefillRows) break;
+    if (batch->size() >= max_rows) break;
     const int64_t last_row =
-        batch->AddPromptBlocks(&slots_, active.slot.prompt, kMaxPrefillRows - batch->size());
+        batch->AddPromptBlocks(&slots_, active.slot.prompt, max_rows - batch->size());
     if (IsReady(active)) filled.push_back({active.slot.prompt, last_row});
   }
   return filled;

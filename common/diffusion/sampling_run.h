@@ -2,7 +2,7 @@
 //
 // One call of BlockSampler::Sample. Each Step():
 //   1. admits requests while there are slots,
-//   2. collects rows: prompts still to be prefilled (kMaxPrefillRows of them at most), and the
+//   2. collects rows: prompts still to be prefilled (max_prefill_rows of them at most), and the
 //      block of each sequence whose prompt is there,
 //   3. runs the model over all of them, and its head over the rows that predict something,
 //   4. hands every sequence its candidates; finished ones become trajectories and free their slots.
