@@ -1,29 +1,30 @@
-// Thread safety: const methods may run on many threads at once while nobody changes the parameters; each KvCache belongs
-// to one thread at a time. Parameters are shared_ptr-like tensors: the Transformer owns them.
+// Thread safety: const methods may run on many threads at once while nobody changes the parameters;
+// each KvCache belongs to one thread at a time. Parameters are shared_ptr-like tensors: the
+// Transformer owns them.
 //
-// Decoder-only transformer of the Qwen2 / Qwen3 / LLaDA kind (RMSNorm, rotary positions, grouped-query attention, SwiGLU),
-// with the differences as data in ModelDescriptor. Reference implementation: transformers' modeling_qwen2.py; attention by
-// blocks after Fast-dLLM-v2's modeling.py.
+// Decoder-only transformer of the Qwen2 / Qwen3 / LLaDA kind (RMSNorm, rotary positions,
+// grouped-query attention, SwiGLU), with the differences as data in ModelDescriptor. Reference
+// implementation: transformers' modeling_qwen2.py; attention by blocks after Fast-dLLM-v2's
+// modeling.py.
 //
 // Letters: R rows, D hidden, H heads, G key/value heads, E head dim, V vocabulary, L layers.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/checkpoint/model_descriptor.h"
 #include "common/model/row_batch.h"
+#include "common/model/transformer_weights.h"
 
 namespace dtrpo::model {
 
-// Keys and values of finished rows of any number of sequences, per layer [capacity_rows, G, E]. Which rows belong to whom
-// is the caller's business (common/diffusion/cache_slots.h).
+// Keys and values of finished rows of any number of sequences, per layer [capacity_rows, G, E].
+// Which rows belong to whom is the caller's business. Made in the grad mode it is used in.
 class KvCache {
  public:
   KvCache(const checkpoint::ModelDescriptor& descriptor, int64_t capacity_rows, torch::Dtype dtype);
@@ -44,29 +45,45 @@ struct LoadOptions {
 
 class Transformer {
  public:
-  // Reads every tensor the architecture needs. All missing, unexpected, misshapen and non-finite tensors are named in one error.
-  static absl::StatusOr<std::unique_ptr<Transformer>> Load(const checkpoint::CheckpointFolder& folder,
-                                                           const LoadOptions& options);
-  // From named tensors (weights that arrived over the network, tests). Tensors are used as they are, not copied.
+  // Reads every tensor the architecture needs. All missing, unexpected, misshapen and non-finite
+  // tensors are named in one INVALID_ARGUMENT. Without requires_grad tensors of the wanted dtype
+  // are views of the mapped files and must not be written to; with it they are copies.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Load(
+      const checkpoint::CheckpointFolder& folder, const LoadOptions& options);
+  // From named tensors (weights that arrived over the network, tests), checked likewise. Tensors of
+  // the wanted dtype are used as they are, not copied: they share memory with the parameters.
   static absl::StatusOr<std::unique_ptr<Transformer>> FromTensors(
-      const checkpoint::ModelDescriptor& descriptor, std::vector<std::pair<std::string, torch::Tensor>> tensors,
+      const checkpoint::ModelDescriptor& descriptor, NamedTensors tensors,
       const LoadOptions& options);
-  // Random weights, normal(0, 0.02) and ones for norms (the start of `dtrpo sft --init`), by `seed`.
-  static absl::StatusOr<std::unique_ptr<Transformer>> Random(const checkpoint::ModelDescriptor& descriptor,
-                                                             uint64_t seed, const LoadOptions& options);
+  // Random weights, normal(0, 0.02) and ones for norms (the start of `dtrpo sft --init`): a pure
+  // function of descriptor and seed.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Random(
+      const checkpoint::ModelDescriptor& descriptor, uint64_t seed, const LoadOptions& options);
 
-  const checkpoint::ModelDescriptor& descriptor() const;
+  const checkpoint::ModelDescriptor& descriptor() const { return descriptor_; }
 
-  // Final-normed hidden states of every row, [R, D]. With `cache`, batch.cache_rows is set and the cache is written.
-  // Throws c10::Error for broken shapes; callers in other rooms go through torch_boundary.h.
+  // Final-normed hidden states of every row, [R, D]. With `cache`, batch.cache_rows is set and the
+  // cache is written; gradients then don't reach what it holds, so turn them off.
+  // Throws c10::Error for a batch that makes no sense; callers in other rooms go through
+  // torch_boundary.h.
   torch::Tensor Forward(const RowBatch& batch, KvCache* cache = nullptr) const;
 
   // Logits of chosen rows, hidden [r, D] -> [r, V].
   torch::Tensor Head(const torch::Tensor& hidden) const;
+  torch::Tensor HeadWeight() const { return weights_.head; }  // [V, D]
 
-  // Parameters in checkpoint order under the checkpoint's own names; a tied head appears once, as the embedding.
-  const std::vector<std::pair<std::string, torch::Tensor>>& NamedParameters() const;
+  // Parameters in checkpoint order under the checkpoint's own names; a tied head appears once, as
+  // the embedding.
+  const NamedTensors& NamedParameters() const { return named_; }
   std::vector<torch::Tensor> Parameters() const;
+
+ private:
+  Transformer(checkpoint::ModelDescriptor descriptor, TransformerWeights weights,
+              bool requires_grad);
+
+  const checkpoint::ModelDescriptor descriptor_;
+  TransformerWeights weights_;
+  NamedTensors named_;
 };
 
 }  // namespace dtrpo::model
