@@ -20,8 +20,8 @@ namespace dtrpo::rpc {
 
 // Who calls: what the server's logs and rules see.
 struct ClientIdentity {
-  std::string role;       // "rollout", "learner", "client", ...
-  std::string worker_id;  // "rollout-0"; may be empty
+  std::string role = {};       // "rollout", "learner", "client", ...
+  std::string worker_id = {};  // "rollout-0"; may be empty
 };
 
 // `metrics` and `faults` outlive the channel.

@@ -20,7 +20,7 @@ struct FaultOptions {
   double lost_request_probability = 0;  // per call; the sum of both is at most 1
   double lost_reply_probability = 0;
   uint64_t seed = 0;
-  std::vector<std::string> methods;  // "ReplayService/Insert"; empty: every method
+  std::vector<std::string> methods = {};  // "ReplayService/Insert"; empty: every method
 };
 
 enum class Fault { kNone, kLostRequest, kLostReply };

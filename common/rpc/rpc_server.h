@@ -41,7 +41,8 @@ class RpcServer {
   const Address& address() const { return address_; }
   void SetReady(bool ready);
 
-  // Takes no new calls, waits for the running ones, cancels at `deadline` those that remain.
+  // Takes no new calls and waits for the running ones; those that remain at `deadline` look like
+  // UNAVAILABLE to their callers. Returns once every handler has returned.
   void Shutdown(absl::Time deadline);
 
  private:

@@ -1,0 +1,35 @@
+#include "common/rpc/status_translation.h"
+
+#include <gtest/gtest.h>
+
+#include "common/base/retry_after.h"
+
+namespace dtrpo::rpc {
+namespace {
+
+TEST(StatusTranslationTest, EveryCodeAndMessageSurvivesTheRoundTrip) {
+  EXPECT_TRUE(FromGrpcStatus(ToGrpcStatus(absl::OkStatus())).ok());
+  for (int code = 1; code <= 16; ++code) {
+    const absl::Status status(static_cast<absl::StatusCode>(code), "batch 3 of job a");
+    const absl::Status back = FromGrpcStatus(ToGrpcStatus(status));
+    EXPECT_EQ(back.code(), status.code());
+    EXPECT_EQ(back.message(), status.message());
+  }
+}
+
+TEST(StatusTranslationTest, ReasonAndRetryAfterSurviveTheRoundTrip) {
+  const absl::Status status =
+      base::BackPressureError("table is full", "replay_full", absl::Milliseconds(250));
+  const absl::Status back = FromGrpcStatus(ToGrpcStatus(status));
+  EXPECT_EQ(base::GetReason(back), "replay_full");
+  EXPECT_EQ(base::GetRetryAfter(back), absl::Milliseconds(250));
+}
+
+TEST(StatusTranslationTest, UnreadableDetailsAreIgnored) {
+  const absl::Status status =
+      FromGrpcStatus(grpc::Status(grpc::StatusCode::ABORTED, "x", "\xff\xff"));
+  EXPECT_EQ(status, absl::AbortedError("x"));
+}
+
+}  // namespace
+}  // namespace dtrpo::rpc
