@@ -1,0 +1,107 @@
+#include "common/job/job_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace dtrpo::job {
+namespace {
+
+using ::testing::HasSubstr;
+
+JobSpec Good() {
+  JobSpec spec;
+  spec.name = "add-1";
+  spec.model.path = "model";
+  spec.data.prompts = "prompts.jsonl";
+  spec.training.steps = 100;
+  spec.output = "out";
+  return spec;
+}
+
+TEST(JobSpecTest, DefaultsAreValid) { EXPECT_TRUE(Validate(Good()).ok()) << Validate(Good()); }
+
+TEST(JobSpecTest, BothUnmaskRulesAreAccepted) {
+  for (const char* rule : {"steps:4", "threshold:0.9", "threshold:1"}) {
+    JobSpec spec = Good();
+    spec.sampling.unmask = spec.evaluation.unmask = rule;
+    EXPECT_TRUE(Validate(spec).ok()) << Validate(spec);
+  }
+}
+
+TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
+  const std::vector<std::pair<std::string, std::function<void(JobSpec&)>>> faults = {
+      {"name", [](JobSpec& s) { s.name.clear(); }},
+      {"name", [](JobSpec& s) { s.name = "a/b"; }},
+      {"name", [](JobSpec& s) { s.name.assign(65, 'a'); }},
+      {"model.path", [](JobSpec& s) { s.model.path.clear(); }},
+      {"model.path", [](JobSpec& s) { s.model.path.assign(5000, 'a'); }},
+      {"model.mask_token_id", [](JobSpec& s) { s.model.mask_token_id = -1; }},
+      {"model.block_size", [](JobSpec& s) { s.model.block_size = -1; }},
+      {"data.prompts", [](JobSpec& s) { s.data.prompts.clear(); }},
+      {"data.answer_field", [](JobSpec& s) { s.data.answer_field.clear(); }},
+      {"data.max_prompt_tokens", [](JobSpec& s) { s.data.max_prompt_tokens = 0; }},
+      {"data.epochs", [](JobSpec& s) { s.data.epochs = 0; }},
+      {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "steps:0"; }},
+      {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "threshold:1.5"; }},
+      {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "threshold:nan"; }},
+      {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "greedy"; }},
+      {"sampling.sub_block", [](JobSpec& s) { s.sampling.sub_block = -1; }},
+      {"sampling.temperature", [](JobSpec& s) { s.sampling.temperature = -1; }},
+      {"sampling.temperature", [](JobSpec& s) { s.sampling.temperature = NAN; }},
+      {"sampling.temperature", [](JobSpec& s) { s.sampling.temperature = 0; }},
+      {"sampling.top_p", [](JobSpec& s) { s.sampling.top_p = 0; }},
+      {"sampling.top_k", [](JobSpec& s) { s.sampling.top_k = -1; }},
+      {"sampling.max_new_tokens", [](JobSpec& s) { s.sampling.max_new_tokens = 0; }},
+      {"sampling.samples_per_prompt", [](JobSpec& s) { s.sampling.samples_per_prompt = 1; }},
+      {"reward.verifier", [](JobSpec& s) { s.reward.verifier = "judge"; }},
+      {"reward.min_gap", [](JobSpec& s) { s.reward.min_gap = -0.1; }},
+      {"reward.max_pairs_per_prompt", [](JobSpec& s) { s.reward.max_pairs_per_prompt = 0; }},
+      {"objective.beta", [](JobSpec& s) { s.objective.beta = 0; }},
+      {"objective.draws", [](JobSpec& s) { s.objective.draws = 0; }},
+      {"objective.boundary", [](JobSpec& s) { s.objective.boundary = "dirty"; }},
+      {"objective.sft_weight", [](JobSpec& s) { s.objective.sft_weight = -1; }},
+      {"training.steps", [](JobSpec& s) { s.training.steps = 0; }},
+      {"training.steps", [](JobSpec& s) { s.training.steps = -1; }},
+      {"training.pairs_per_batch", [](JobSpec& s) { s.training.pairs_per_batch = 0; }},
+      {"training.learning_rate", [](JobSpec& s) { s.training.learning_rate = 0; }},
+      {"training.learning_rate", [](JobSpec& s) { s.training.learning_rate = INFINITY; }},
+      {"training.final_learning_rate_ratio",
+       [](JobSpec& s) { s.training.final_learning_rate_ratio = 2; }},
+      {"training.warmup_steps", [](JobSpec& s) { s.training.warmup_steps = 101; }},
+      {"training.weight_decay", [](JobSpec& s) { s.training.weight_decay = -1; }},
+      {"training.max_gradient_norm", [](JobSpec& s) { s.training.max_gradient_norm = NAN; }},
+      {"training.publish_every", [](JobSpec& s) { s.training.publish_every = 0; }},
+      {"training.max_staleness", [](JobSpec& s) { s.training.max_staleness = -1; }},
+      {"training.checkpoint_every", [](JobSpec& s) { s.training.checkpoint_every = 0; }},
+      {"training.keep_checkpoints", [](JobSpec& s) { s.training.keep_checkpoints = 0; }},
+      {"training.max_uses", [](JobSpec& s) { s.training.max_uses = 0; }},
+      {"training.micro_batch_pairs", [](JobSpec& s) { s.training.micro_batch_pairs = -1; }},
+      {"training.max_skipped_steps", [](JobSpec& s) { s.training.max_skipped_steps = -1; }},
+      {"training.max_prompts_without_pair",
+       [](JobSpec& s) { s.training.max_prompts_without_pair = 0; }},
+      {"evaluation.every_versions", [](JobSpec& s) { s.evaluation.every_versions = -1; }},
+      {"evaluation.max_prompts", [](JobSpec& s) { s.evaluation.max_prompts = -1; }},
+      {"evaluation.show_samples", [](JobSpec& s) { s.evaluation.show_samples = -1; }},
+      {"evaluation.unmask", [](JobSpec& s) { s.evaluation.unmask = "steps:x"; }},
+      {"replay.max_items", [](JobSpec& s) { s.replay.max_items = -1; }},
+      {"replay.max_items", [](JobSpec& s) { s.replay.max_items = 10; }},
+      {"replay.max_bytes", [](JobSpec& s) { s.replay.max_bytes = 1000; }},
+      {"output", [](JobSpec& s) { s.output.clear(); }},
+  };
+  for (size_t i = 0; i < faults.size(); ++i) {
+    JobSpec spec = Good();
+    faults[i].second(spec);
+    const absl::Status status = Validate(spec);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << i << " " << faults[i].first;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(faults[i].first + ":")) << "fault " << i;
+  }
+}
+
+}  // namespace
+}  // namespace dtrpo::job

@@ -1,0 +1,81 @@
+#include "common/reward/pair_builder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <utility>
+
+namespace dtrpo::reward {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using trajectory::Trajectory;
+
+// One sample per reward, all with different targets.
+std::vector<Trajectory> Samples(std::initializer_list<double> rewards) {
+  std::vector<Trajectory> samples;
+  for (const double reward : rewards) {
+    Trajectory& t = samples.emplace_back();
+    t.reward = reward;
+    t.response_tokens = {static_cast<int32_t>(samples.size()), 0};
+    t.unmask_step = {1, 2};
+  }
+  return samples;
+}
+
+std::vector<std::pair<int64_t, int64_t>> Pairs(const std::vector<Trajectory>& samples,
+                                               double min_gap, int32_t max_pairs) {
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (const PairChoice& pair : BuildPairs(samples, min_gap, max_pairs)) {
+    pairs.emplace_back(pair.chosen, pair.rejected);
+  }
+  return pairs;
+}
+
+TEST(PairBuilderTest, BestGoesWithWorstSecondWithSecondWorst) {
+  EXPECT_THAT(Pairs(Samples({.2, .9, .1, .8, .5}), 0, 9),
+              ElementsAre(std::pair(1, 2), std::pair(3, 0)));
+}
+
+TEST(PairBuilderTest, StopsAtMaxPairs) {
+  EXPECT_THAT(Pairs(Samples({.2, .9, .1, .8, .5}), 0, 1), ElementsAre(std::pair(1, 2)));
+}
+
+TEST(PairBuilderTest, TheGapMustExceedMinGap) {
+  EXPECT_THAT(Pairs(Samples({1, 0.5, 0.5, 0}), 0.5, 9), ElementsAre(std::pair(0, 3)));
+  EXPECT_THAT(Pairs(Samples({1, 0}), 1, 9), IsEmpty());
+}
+
+TEST(PairBuilderTest, EqualRewardsMakeNoPair) {
+  EXPECT_THAT(Pairs(Samples({1, 1, 1}), 0, 9), IsEmpty());
+  EXPECT_THAT(Pairs(Samples({1}), 0, 9), IsEmpty());
+  EXPECT_THAT(Pairs({}, 0, 9), IsEmpty());
+}
+
+TEST(PairBuilderTest, TiesKeepTheOrderOfTheSamples) {
+  // Sorted: 1 3 (reward 1), then 0 2 4 (reward 0).
+  EXPECT_THAT(Pairs(Samples({0, 1, 0, 1, 0}), 0, 9), ElementsAre(std::pair(1, 4), std::pair(3, 2)));
+}
+
+TEST(PairBuilderTest, PairsWithEqualTargetsAreDroppedWithoutUsingUpMaxPairs) {
+  auto samples = Samples({1, .9, .1, 0});
+  samples[3].response_tokens = samples[0].response_tokens;
+  EXPECT_THAT(Pairs(samples, 0, 1), ElementsAre(std::pair(1, 2)));
+  // Context behind the stop token makes no difference, a different target does.
+  samples[3].response_tokens[1] = 7;
+  samples[0].stop_index = samples[3].stop_index = 0;
+  EXPECT_THAT(Pairs(samples, 0, 1), ElementsAre(std::pair(1, 2)));
+  samples[0].stop_index = samples[3].stop_index = 1;
+  EXPECT_THAT(Pairs(samples, 0, 1), ElementsAre(std::pair(0, 3)));
+}
+
+TEST(PairBuilderTest, CancelledSamplesAreLeftOut) {
+  auto samples = Samples({1, .5, 0});
+  samples[0].finish_reason = trajectory::FinishReason::kCancelled;
+  EXPECT_THAT(Pairs(samples, 0, 9), ElementsAre(std::pair(1, 2)));
+}
+
+}  // namespace
+}  // namespace dtrpo::reward
