@@ -1,0 +1,81 @@
+// Thread safety: plain data.
+//
+// What happens to a job's table, as facts in the past tense. ReplayTable decides (Plan...) which
+// facts come next, they are logged, and only then applied; a table is its log, replayed. Each fact
+// says all that it changes, so a later version that decides otherwise still reads old logs right.
+// The bytes are in log_codec.h.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "services/replay/table_options.h"
+
+namespace dtrpo::replay {
+
+using ItemId = int64_t;  // of a pair within its job, counted from 1; also the id of its body
+
+// A prompt of an epoch; with its attempt, the idempotency key of an insert.
+struct PromptKey {
+  int64_t epoch = 0;
+  int64_t prompt_index = 0;
+  int32_t attempt = 0;
+
+  bool operator==(const PromptKey&) const = default;
+};
+
+// What the table knows about a pair; its body is elsewhere.
+struct NewItem {
+  int64_t version = 0;  // oldest weights version with a hand in it; -1: external
+  int64_t size_bytes = 0;
+
+  bool operator==(const NewItem&) const = default;
+};
+
+struct JobOpened {  // always the first record
+  TableOptions options;
+};
+struct JobClosed {};  // always the last one
+struct PromptStored {
+  PromptKey prompt;
+  ItemId first_item = 0;  // the others follow
+  std::vector<NewItem> items;
+};
+struct PromptWithoutPair {
+  PromptKey prompt;
+};
+struct BatchFormed {
+  int64_t batch = 0;
+  std::vector<ItemId> items;
+  bool last = false;  // the data ended with it
+};
+struct ItemsWithdrawn {  // they fit no future batch
+  std::vector<ItemId> items;
+};
+struct BatchesAcknowledged {
+  int64_t up_to_batch = 0;
+};
+struct ItemsDeleted {  // with their bodies
+  std::vector<ItemId> items;
+};
+struct VersionPublished {
+  int64_t version = 0;
+};
+struct DataEnded {};
+struct AttemptGranted {
+  int32_t attempt = 0;
+};
+struct EventsDropped {
+  int64_t up_to_position = 0;
+};
+struct EpochsForgotten {
+  int64_t below_epoch = 0;
+};
+
+using LogRecord = std::variant<JobOpened, JobClosed, PromptStored, PromptWithoutPair, BatchFormed,
+                               ItemsWithdrawn, BatchesAcknowledged, ItemsDeleted, VersionPublished,
+                               DataEnded, AttemptGranted, EventsDropped, EpochsForgotten>;
+using LogRecords = std::vector<LogRecord>;
+
+}  // namespace dtrpo::replay

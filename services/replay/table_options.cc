@@ -1,0 +1,62 @@
+#include "services/replay/table_options.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/base/status_macros.h"
+#include "common/job/job_limits.h"
+
+namespace dtrpo::replay {
+namespace {
+
+// Far beyond any real job, and small enough that no sum of limits overflows.
+constexpr int64_t kMost = int64_t{1} << 24;
+constexpr int64_t kMostSteps = int64_t{1} << 40;
+constexpr int64_t kMostStored = int64_t{1} << 50;  // items or bytes
+
+absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("options.", field, ": ", value, " is outside [", least, ", ", most, "]"));
+}
+
+// The job as far as the sums of job_limits.h look at it.
+job::JobSpec LimitsOf(const TableOptions& options) {
+  job::JobSpec spec;
+  spec.training.pairs_per_batch = options.pairs_per_batch;
+  spec.training.publish_every = options.publish_every;
+  spec.training.max_staleness = options.max_staleness;
+  spec.training.checkpoint_every = options.checkpoint_every;
+  spec.reward.max_pairs_per_prompt = options.max_pairs_per_prompt;
+  return spec;
+}
+
+}  // namespace
+
+absl::StatusOr<TableOptions> Complete(TableOptions options) {
+  if (options.max_uses == 0) options.max_uses = 1;
+  if (options.max_bytes == 0) options.max_bytes = job::ReplaySpec().max_bytes;
+  if (options.checkpoint_every == 0) options.checkpoint_every = 1;
+  if (options.prefetch_batches == 0) options.prefetch_batches = job::kPrefetchBatches;
+  if (options.first_batch == 0) options.first_batch = 1;
+
+  DTRPO_RETURN_IF_ERROR(CheckRange("pairs_per_batch", options.pairs_per_batch, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("publish_every", options.publish_every, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("max_staleness", options.max_staleness, 0, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("max_uses", options.max_uses, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("max_pairs_per_prompt", options.max_pairs_per_prompt, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("total_steps", options.total_steps, 1, kMostSteps));
+  DTRPO_RETURN_IF_ERROR(CheckRange("checkpoint_every", options.checkpoint_every, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("prefetch_batches", options.prefetch_batches, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("first_batch", options.first_batch, 1, options.total_steps));
+  DTRPO_RETURN_IF_ERROR(CheckRange("max_bytes", options.max_bytes, 1, kMostStored));
+  // Two factors of 2^24 each keep the sum below 2^49.
+  DTRPO_RETURN_IF_ERROR(CheckRange("publish_every * (max_staleness + 1)",
+                                   int64_t{options.publish_every} * (options.max_staleness + 1), 1,
+                                   kMost));
+  const int64_t required = job::RequiredReplayItems(LimitsOf(options));
+  if (options.max_items == 0) options.max_items = required;
+  DTRPO_RETURN_IF_ERROR(CheckRange("max_items", options.max_items, required, kMostStored));
+  return options;
+}
+
+}  // namespace dtrpo::replay

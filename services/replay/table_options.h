@@ -1,0 +1,32 @@
+// Thread safety: plain data and a pure function.
+// What a job's table is opened with; the wire form is ReplayJobOptions in replay.proto.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+
+namespace dtrpo::replay {
+
+struct TableOptions {
+  int32_t pairs_per_batch = 0;  // B, all ranks together
+  int32_t publish_every = 0;    // learner steps per weights version
+  int32_t max_staleness = 0;    // S, in versions
+  int32_t max_uses = 0;         // batches an item may be in; 0: 1
+  int64_t max_items = 0;        // 0: what the job needs (common/job/job_limits.h)
+  int64_t max_bytes = 0;        // of stored bodies; 0: job::ReplaySpec's default
+  uint64_t seed = 0;            // of selectors that draw; FIFO doesn't
+  int32_t max_pairs_per_prompt = 0;
+  int64_t total_steps = 0;       // batches the job will ask for
+  int32_t checkpoint_every = 0;  // steps between acknowledgements; 0: 1
+  int32_t prefetch_batches = 0;  // may be formed beyond them; 0: job::kPrefetchBatches
+  int64_t first_batch = 0;       // number of the first batch to be formed; 0: 1
+
+  bool operator==(const TableOptions&) const = default;
+};
+
+// Fills what is 0, then checks. INVALID_ARGUMENT names the field and the limit it breaks; limits
+// that can't hold the job are refused here, because they would stop it half-way.
+absl::StatusOr<TableOptions> Complete(TableOptions options);
+
+}  // namespace dtrpo::replay
