@@ -1,0 +1,86 @@
+// Thread safety: clients may be used from many threads at once.
+//
+// The replay store as its callers see it. ReplayClient is what services depend upon (tests put a
+// fake in its place); MakeReplayClient gives the one that speaks gRPC. Every call may wait until
+// its deadline and is idempotent.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/trajectory/trajectory.h"
+#include "common/wire/client_options.h"
+#include "proto/dtrpo/v1/replay.pb.h"
+
+namespace dtrpo::wire {
+
+// What became of one prompt: all its pairs, or none (no_pair).
+struct PromptOutcome {
+  int64_t epoch = 0;
+  int64_t prompt_index = 0;
+  int32_t prompt_attempt = 0;
+  std::vector<trajectory::PreferencePair> pairs;
+};
+
+struct InsertResult {
+  bool duplicate = false;  // stored before; nothing was stored now
+  v1::Durability durability = v1::MEMORY;
+};
+
+struct BatchItem {
+  trajectory::PreferencePair pair;
+  int32_t use_index = 0;
+  int64_t lag_versions = 0;
+};
+
+struct Batch {
+  int64_t number = 0;          // n
+  int64_t policy_version = 0;  // V(n)
+  int32_t global_pairs = 0;    // over all ranks
+  std::vector<BatchItem> items;
+  bool last = false;  // nothing follows
+};
+
+class ReplayClient {
+ public:
+  virtual ~ReplayClient() = default;
+
+  // From the coordinator.
+  virtual absl::Status OpenJob(const std::string& job_id, const v1::ReplayJobOptions& options,
+                               absl::Time deadline) = 0;
+  virtual absl::Status CloseJob(const std::string& job_id, absl::Time deadline) = 0;
+  virtual absl::Status SetNewestVersion(const std::string& job_id, int64_t version,
+                                        bool end_of_data, absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::PollPromptEventsResponse> PollPromptEvents(const std::string& job_id,
+                                                                        int64_t after_position,
+                                                                        int32_t max_events,
+                                                                        absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::GetReplayStatsResponse> GetStats(const std::string& job_id,
+                                                              absl::Time deadline) = 0;
+
+  // From rollouts. RESOURCE_EXHAUSTED (reason "replay_full" or the like) after the deadline when
+  // the store stayed full.
+  virtual absl::StatusOr<InsertResult> Insert(const JobAttempt& job, const PromptOutcome& outcome,
+                                              absl::Time deadline) = 0;
+
+  // From learners. UNAVAILABLE, reason "not_enough_items", when the rollouts haven't made enough by
+  // the deadline. A batch that fails validation is INVALID_ARGUMENT and names the pair.
+  virtual absl::StatusOr<Batch> GetBatch(const JobAttempt& job, int64_t number, int32_t rank,
+                                         int32_t world, absl::Time deadline) = 0;
+  virtual absl::Status Acknowledge(const JobAttempt& job, int64_t up_to_batch,
+                                   absl::Time deadline) = 0;
+};
+
+// One channel per shard, in shard order. INVALID_ARGUMENT for any number of shards but one: the
+// sequencer that spreads a job over several isn't part of the protocol yet.
+absl::StatusOr<std::unique_ptr<ReplayClient>> MakeReplayClient(
+    const std::vector<std::shared_ptr<grpc::Channel>>& shards, ClientOptions options);
+
+}  // namespace dtrpo::wire
