@@ -1,0 +1,120 @@
+#include "common/training/preference_trainer.h"
+
+#include <torch/autograd.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/dtrpo/preference_loss.h"
+#include "common/dtrpo/step_statistics.h"
+#include "common/dtrpo/trajectory_scorer.h"
+#include "common/model/torch_boundary.h"
+#include "common/training/learning_rate.h"
+
+namespace dtrpo::training {
+namespace {
+
+// The reference's scores of a micro-batch, in the order of objective::ScoreInputs.
+torch::Tensor ReferenceScores(absl::Span<const TrainingPair> pairs) {
+  std::vector<float> scores;
+  for (const TrainingPair& pair : pairs) {
+    scores.insert(scores.end(), pair.reference_chosen.begin(), pair.reference_chosen.end());
+    scores.insert(scores.end(), pair.reference_rejected.begin(), pair.reference_rejected.end());
+  }
+  return torch::tensor(scores, torch::kFloat32);
+}
+
+std::vector<double> ToDoubles(const torch::Tensor& tensor) {
+  const torch::Tensor flat = tensor.detach().to(torch::kCPU, torch::kFloat64).contiguous();
+  return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
+}
+
+std::string FirstNonFinite(absl::Span<const objective::PairInput> inputs,
+                           absl::Span<const objective::PairTerms> terms) {
+  for (size_t i = 0; i < terms.size(); ++i) {
+    if (!std::isfinite(terms[i].preference_loss) || !std::isfinite(terms[i].sft_loss))
+      return inputs[i].pair->id;
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec) {
+  trajectory::MaskPlanOptions options;
+  options.job_seed = spec.seed;
+  options.draws = spec.objective.draws;
+  options.exact = spec.objective.exact;
+  DTRPO_ASSIGN_OR_RETURN(options.boundary, trajectory::ParseBoundary(spec.objective.boundary));
+  return options;
+}
+
+PreferenceTrainer::PreferenceTrainer(std::unique_ptr<model::Transformer> model,
+                                     const job::JobSpec& spec,
+                                     const trajectory::MaskPlanOptions& plan_options)
+    : model_(std::move(model)),
+      spec_(spec),
+      plan_options_(plan_options),
+      optimizer_(model_->NamedParameters(), {.weight_decay = spec.training.weight_decay}) {}
+
+absl::StatusOr<std::unique_ptr<PreferenceTrainer>> PreferenceTrainer::Create(
+    std::unique_ptr<model::Transformer> model, const job::JobSpec& spec) {
+  DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan_options, PlanOptions(spec));
+  return std::unique_ptr<PreferenceTrainer>(
+      new PreferenceTrainer(std::move(model), spec, plan_options));
+}
+
+absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
+  const size_t micro =
+      spec_.training.micro_batch_pairs > 0 ? spec_.training.micro_batch_pairs : input.pairs.size();
+  const bool weights_are_version = (input.step - 1) % spec_.training.publish_every == 0;
+  objective::StepStatistics statistics(spec_.objective, input.policy_version, weights_are_version);
+  StepOutcome outcome;
+  optimizer_.ZeroGradients();
+
+  for (size_t begin = 0; begin < input.pairs.size() && !outcome.skipped; begin += micro) {
+    const auto pairs = absl::MakeConstSpan(input.pairs).subspan(begin, micro);
+    std::vector<trajectory::MaskPlan> plans;
+    plans.reserve(2 * pairs.size());
+    std::vector<objective::PairInput> inputs;
+    for (const TrainingPair& pair : pairs) {
+      plans.push_back(trajectory::MakeMaskPlan(pair.pair->chosen, plan_options_, pair.use_index));
+      plans.push_back(trajectory::MakeMaskPlan(pair.pair->rejected, plan_options_, pair.use_index));
+      inputs.push_back({pair.pair, &plans[plans.size() - 2], &plans.back()});
+    }
+    DTRPO_ASSIGN_OR_RETURN(
+        const torch::Tensor policy,
+        objective::ScoreTargets(*model_, objective::ScoreInputs(inputs), plan_options_.boundary));
+    const torch::Tensor reference = ReferenceScores(pairs);
+    DTRPO_ASSIGN_OR_RETURN(const objective::PreferenceLoss loss,
+                           objective::ComputePreferenceLoss(inputs, policy, reference,
+                                                            spec_.objective, input.global_pairs));
+    statistics.Add(inputs, loss.pairs, ToDoubles(policy), ToDoubles(reference));
+    outcome.offending_pair = FirstNonFinite(inputs, loss.pairs);
+    outcome.skipped = !outcome.offending_pair.empty();
+    if (!outcome.skipped)
+      DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] { loss.loss.backward(); }));
+  }
+
+  const double rate = LearningRate(spec_.training, input.step);
+  double norm = 0;
+  DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
+    norm = optimizer_.GradientNorm();
+    outcome.skipped = outcome.skipped || !std::isfinite(norm);
+    if (outcome.skipped) return;
+    const double limit = spec_.training.max_gradient_norm;
+    if (limit > 0 && norm > limit) optimizer_.ScaleGradients(limit / norm);
+    optimizer_.Step(rate);
+  }));
+  optimizer_.ZeroGradients();
+  outcome.values = statistics.Values();
+  outcome.values["learning_rate"] = rate;
+  outcome.values["gradient_norm"] = norm;
+  return outcome;
+}
+
+}  // namespace dtrpo::training

@@ -1,0 +1,73 @@
+// Thread safety: one thread at a time.
+//
+// One learner step: score the states of the pairs with the policy, compute the dTRPO loss against
+// the reference's scores, back-propagate by micro-batches, clip, and update. Knows no services: the
+// learner process and `dtrpo train` share it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/job/job_spec.h"
+#include "common/model/transformer.h"
+#include "common/training/adamw.h"
+#include "common/trajectory/mask_plan.h"
+#include "common/trajectory/trajectory.h"
+
+namespace dtrpo::training {
+
+// Borrowed pair with what the reference said of it. Reference scores are in plan order
+// (mask_plan.h).
+struct TrainingPair {
+  const trajectory::PreferencePair* pair = nullptr;
+  int32_t use_index = 0;
+  std::vector<float> reference_chosen;
+  std::vector<float> reference_rejected;
+};
+
+struct StepInput {
+  int64_t step = 0;            // n, from 1
+  int64_t policy_version = 0;  // V(n)
+  int64_t global_pairs = 0;    // over all ranks: the loss divides by it
+  std::vector<TrainingPair> pairs;
+};
+
+struct StepOutcome {
+  bool skipped =
+      false;  // a loss or gradient that isn't finite: weights and optimizer are as before
+  std::string
+      offending_pair;  // first pair whose loss isn't finite; empty when only the gradient was bad
+  std::map<std::string, double>
+      values;  // step_statistics.h, and learning_rate, gradient_norm, seconds by phase
+};
+
+// The draws of a job; policy and reference must use the same.
+absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec);
+
+class PreferenceTrainer {
+ public:
+  // Takes the model, whose parameters must require gradients.
+  static absl::StatusOr<std::unique_ptr<PreferenceTrainer>> Create(
+      std::unique_ptr<model::Transformer> model, const job::JobSpec& spec);
+
+  absl::StatusOr<StepOutcome> Step(const StepInput& input);
+
+  const model::Transformer& model() const { return *model_; }
+  AdamW& optimizer() { return optimizer_; }
+
+ private:
+  PreferenceTrainer(std::unique_ptr<model::Transformer> model, const job::JobSpec& spec,
+                    const trajectory::MaskPlanOptions& plan_options);
+
+  const std::unique_ptr<model::Transformer> model_;
+  const job::JobSpec spec_;
+  const trajectory::MaskPlanOptions plan_options_;
+  AdamW optimizer_;
+};
+
+}  // namespace dtrpo::training

@@ -1,0 +1,108 @@
+#include "common/training/training_state.h"
+
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/checkpoint/checkpoint_writer.h"
+#include "common/checkpoint/safetensors.h"
+#include "common/model/checkpoint_tensors.h"
+#include "nlohmann/json.hpp"
+
+namespace dtrpo::training {
+namespace {
+
+constexpr int kFormat = 1;
+
+// safetensors' word in config.json's language.
+absl::string_view ConfigDtype(torch::Dtype dtype) {
+  if (dtype == torch::kBFloat16) return "bfloat16";
+  if (dtype == torch::kFloat16) return "float16";
+  return dtype == torch::kFloat64 ? "float64" : "float32";
+}
+
+NamedTensors Detached(const NamedTensors& tensors) {
+  NamedTensors detached;
+  for (const auto& [name, tensor] : tensors)
+    detached.emplace_back(name, tensor.detach().to(torch::kCPU).contiguous());
+  return detached;
+}
+
+}  // namespace
+
+absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string& path,
+                                     const model::Transformer& model,
+                                     const checkpoint::CheckpointFolder& base,
+                                     const AdamW* optimizer, const TrainingProgress& progress) {
+  const NamedTensors parameters = Detached(model.NamedParameters());
+  const NamedTensors state = optimizer == nullptr ? NamedTensors() : Detached(optimizer->State());
+  checkpoint::CheckpointContents contents;
+  contents.tensor_files[std::string(checkpoint::kModelFile)] = model::TensorViews(parameters);
+  if (optimizer != nullptr) contents.tensor_files[kOptimizerFile] = model::TensorViews(state);
+  contents.copy_from = base.path();
+  for (const std::string& name : base.carried_files()) {
+    if (name != kTrainingStateFile) contents.copy_names.push_back(name);
+  }
+  const std::string config_path = base::JoinPath(base.path(), checkpoint::kConfigFile);
+  DTRPO_ASSIGN_OR_RETURN(const std::string config, files->Read(config_path));
+  DTRPO_ASSIGN_OR_RETURN(
+      contents.extra_files[std::string(checkpoint::kConfigFile)],
+      checkpoint::WithDtype(config, config_path,
+                            ConfigDtype(parameters.front().second.scalar_type())));
+  if (optimizer != nullptr) {
+    const nlohmann::ordered_json json = {{"format", kFormat},
+                                         {"job_id", progress.job_id},
+                                         {"job_hash", progress.job_hash},
+                                         {"step", progress.step}};
+    contents.extra_files[kTrainingStateFile] = json.dump(2) + "\n";
+  }
+  return checkpoint::WriteCheckpoint(files, path, contents, {.overwrite = true});
+}
+
+absl::StatusOr<TrainingProgress> ReadTrainingProgress(base::FileSystem* files,
+                                                      const std::string& path) {
+  const std::string file = base::JoinPath(path, kTrainingStateFile);
+  if (!files->Exists(file))
+    return absl::NotFoundError(
+        absl::StrCat(file, ": no such file; the folder can't be resumed from"));
+  DTRPO_ASSIGN_OR_RETURN(const std::string text, files->Read(file));
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto broken = [&file](const char* field) {
+    return absl::DataLossError(
+        absl::StrCat(file, ": field '", field, "' is missing or of the wrong type"));
+  };
+  if (!json.is_object() || !json.contains("format") || !json["format"].is_number_integer())
+    return broken("format");
+  if (json["format"] != kFormat) {
+    return absl::DataLossError(absl::StrCat(file, ": format ", json["format"].dump(), " isn't ",
+                                            kFormat, ", the one this program reads"));
+  }
+  TrainingProgress progress;
+  if (!json.contains("job_id") || !json["job_id"].is_string()) return broken("job_id");
+  if (!json.contains("job_hash") || !json["job_hash"].is_string()) return broken("job_hash");
+  if (!json.contains("step") || !json["step"].is_number_unsigned()) return broken("step");
+  progress.job_id = json["job_id"];
+  progress.job_hash = json["job_hash"];
+  progress.step = json["step"];
+  return progress;
+}
+
+absl::Status RestoreOptimizer(const std::string& path, AdamW& optimizer) {
+  const std::string file = base::JoinPath(path, kOptimizerFile);
+  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const checkpoint::SafetensorsFile> tensors,
+                         checkpoint::SafetensorsFile::Map(file));
+  NamedTensors state;
+  for (const checkpoint::TensorView& view : tensors->tensors()) {
+    DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype,
+                           model::ParseDtype(checkpoint::DTypeName(view.dtype)));
+    DTRPO_ASSIGN_OR_RETURN(torch::Tensor tensor,
+                           model::BorrowTensor(view.data, view.shape, dtype, tensors));
+    state.emplace_back(view.name, std::move(tensor));
+  }
+  return base::Annotate(optimizer.Restore(state), file);
+}
+
+}  // namespace dtrpo::training

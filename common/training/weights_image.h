@@ -1,0 +1,23 @@
+// Thread safety: pure functions over tensors that nobody changes meanwhile.
+//
+// The two bridges between a model's parameters and a weights version.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/model/transformer.h"
+#include "common/weights/image.h"
+
+namespace dtrpo::training {
+
+// Copies the model's parameters once, into a new immutable image.
+absl::StatusOr<std::shared_ptr<const weights::Image>> MakeImage(const model::Transformer& model,
+                                                                const std::string& job_id,
+                                                                int64_t version,
+                                                                int64_t generation);
+
+}  // namespace dtrpo::training
