@@ -1,0 +1,56 @@
+#include "tools/dtrpo/cli.h"
+
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "tools/dtrpo/generate_command.h"
+#include "tools/dtrpo/score_command.h"
+#include "tools/dtrpo/subcommand.h"
+
+namespace dtrpo::tools {
+namespace {
+
+std::vector<std::unique_ptr<Subcommand>> Subcommands() {
+  std::vector<std::unique_ptr<Subcommand>> commands;
+  commands.push_back(std::make_unique<GenerateCommand>());
+  commands.push_back(std::make_unique<ScoreCommand>());
+  return commands;
+}
+
+int Report(absl::string_view command, const absl::Status& status, int exit_code) {
+  std::cerr << "dtrpo " << command << ": " << status.message() << std::endl;
+  return exit_code;
+}
+
+}  // namespace
+
+int RunCli(int argc, const char* const* argv) {
+  const std::vector<std::unique_ptr<Subcommand>> commands = Subcommands();
+  CLI::App app("dtrpo: work with block-diffusion language models on this machine.", "dtrpo");
+  app.footer(
+      "`dtrpo SUBCOMMAND --help` explains each. Exit codes: 0 done, 1 failed, 2 wrong usage.");
+  app.require_subcommand(1);
+  for (const auto& command : commands) {
+    command->AddOptions(app.add_subcommand(command->name(), command->summary()));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  for (const auto& command : commands) {
+    if (!app.got_subcommand(command->name())) continue;
+    if (const absl::Status s = command->CheckOptions(); !s.ok()) {
+      return Report(command->name(), s, kExitUsage);
+    }
+    if (const absl::Status s = command->Run(); !s.ok()) {
+      return Report(command->name(), s, kExitFailed);
+    }
+  }
+  return kExitOk;
+}
+
+}  // namespace dtrpo::tools

@@ -1,0 +1,38 @@
+#include "tools/dtrpo/model_options.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/model/torch_runtime.h"
+
+namespace dtrpo::tools {
+
+void AddModelOptions(CLI::App* app, ModelOptions* options) {
+  app->add_option("--model", options->path, "Hugging Face checkpoint folder")
+      ->required()
+      ->type_name("DIR");
+  app->add_option("--mask-token-id", options->mask_token_id,
+                  "mask token, where the folder's files don't say")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("ID");
+  app->add_option("--block-size", options->block_size, "block size instead of config.json's")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  app->add_option("--threads", options->threads, "threads of one tensor operation; default: all")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+}
+
+absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
+  if (options.threads > 0) model::SetThreads(options.threads);
+  checkpoint::DescriptorOverrides overrides;
+  if (options.mask_token_id >= 0) overrides.mask_token_id = options.mask_token_id;
+  if (options.block_size > 0) overrides.block_size = options.block_size;
+  DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
+                         checkpoint::CheckpointFolder::Open(options.path, overrides));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
+                         model::Transformer::Load(folder, {}));
+  return LoadedModel{std::move(folder), std::move(model)};
+}
+
+}  // namespace dtrpo::tools

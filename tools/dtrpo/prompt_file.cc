@@ -1,0 +1,116 @@
+#include "tools/dtrpo/prompt_file.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status_macros.h"
+#include "nlohmann/json.hpp"
+
+namespace dtrpo::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;  // keeps the order of a message's fields
+
+absl::Status BadField(absl::string_view field, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("field '", field, "': ", what));
+}
+
+absl::StatusOr<std::string> ReadId(const Json& record) {
+  const auto id = record.find("id");
+  if (id == record.end()) return BadField("id", "missing");
+  if (id->is_number_integer()) return id->dump();
+  if (!id->is_string() || id->get<std::string>().empty()) {
+    return BadField("id", "must be a text that isn't empty, or a whole number");
+  }
+  return id->get<std::string>();
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadTokens(const Json& list, int64_t vocabulary_size) {
+  if (!list.is_array()) return BadField("prompt_tokens", "must be a list of token ids");
+  std::vector<int32_t> tokens;
+  for (const Json& token : list) {
+    if (!token.is_number_integer()) {
+      return BadField("prompt_tokens", absl::StrCat(token.dump(), " is not a token id"));
+    }
+    const int64_t id = token.get<int64_t>();
+    if (id < 0 || id >= vocabulary_size) {
+      return BadField("prompt_tokens", absl::StrCat("token id ", id, " is outside the vocabulary ",
+                                                    "of ", vocabulary_size));
+    }
+    tokens.push_back(static_cast<int32_t>(id));
+  }
+  return tokens;
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadPromptTokens(const Json& record,
+                                                      const PromptEncoder& encoder,
+                                                      int64_t vocabulary_size) {
+  std::string field;
+  for (const char* name : {"prompt", "messages", "prompt_tokens"}) {
+    if (!record.contains(name)) continue;
+    if (!field.empty()) return BadField(name, absl::StrCat("there is '", field, "' already"));
+    field = name;
+  }
+  if (field.empty()) return BadField("prompt", "missing, as are 'messages' and 'prompt_tokens'");
+  const Json& value = record[field];
+  absl::StatusOr<std::vector<int32_t>> tokens;
+  if (field == "prompt_tokens") {
+    DTRPO_ASSIGN_OR_RETURN(tokens, ReadTokens(value, vocabulary_size));
+  } else if (field == "messages") {
+    if (!value.is_array() || value.empty()) return BadField(field, "must be a list of messages");
+    tokens = encoder.EncodeMessages(value.dump());
+  } else {
+    if (!value.is_string()) return BadField(field, "must be a text");
+    tokens = encoder.EncodeText(value.get<std::string>());
+  }
+  if (!tokens.ok()) return BadField(field, tokens.status().message());
+  if (tokens->empty()) return BadField(field, "the prompt is empty");
+  for (const int32_t token : *tokens) {
+    if (token >= vocabulary_size) {
+      return BadField(field, absl::StrCat("the tokenizer gives token id ", token, ", outside the ",
+                                          "model's vocabulary of ", vocabulary_size));
+    }
+  }
+  return tokens;
+}
+
+absl::StatusOr<Prompt> ParseLine(absl::string_view line, const PromptEncoder& encoder,
+                                 int64_t vocabulary_size) {
+  const Json record = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+  if (!record.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  Prompt prompt;
+  DTRPO_ASSIGN_OR_RETURN(prompt.id, ReadId(record));
+  DTRPO_ASSIGN_OR_RETURN(prompt.tokens, ReadPromptTokens(record, encoder, vocabulary_size));
+  return prompt;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Prompt>> ParsePrompts(absl::string_view content, const std::string& file,
+                                                 const PromptEncoder& encoder,
+                                                 int64_t vocabulary_size) {
+  std::vector<Prompt> prompts;
+  std::map<std::string, int64_t> line_of_id;
+  int64_t number = 0;
+  for (const absl::string_view line : absl::StrSplit(content, '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    const std::string where = absl::StrCat(file, ":", number);
+    DTRPO_ASSIGN_OR_RETURN(Prompt prompt,
+                           base::Annotate(ParseLine(line, encoder, vocabulary_size), where));
+    const auto [first, inserted] = line_of_id.emplace(prompt.id, number);
+    if (!inserted) {
+      return base::Annotate(
+          BadField("id", absl::StrCat("'", prompt.id, "' is also on line ", first->second)), where);
+    }
+    prompt.line = number;
+    prompts.push_back(std::move(prompt));
+  }
+  if (prompts.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": no prompts"));
+  return prompts;
+}
+
+}  // namespace dtrpo::tools
