@@ -53,13 +53,14 @@ class GrpcReplayClient : public ReplayClient {
         .status();
   }
 
-  absl::Status SetNewestVersion(const std::string& job_id, int64_t version, bool end_of_data,
+  absl::Status SetNewestVersion(const std::string& job_id, const JobWatermarks& marks,
                                 absl::Time deadline) override {
     v1::SetNewestVersionRequest request;
     SetJob({job_id}, request.mutable_job());
-    request.set_version(version);
-    request.set_end_of_data(end_of_data);
-    return Call(absl::StrCat("telling version ", version, " of job ", job_id),
+    request.set_version(marks.version);
+    request.set_end_of_data(marks.end_of_data);
+    request.set_forget_epochs_below(marks.forget_epochs_below);
+    return Call(absl::StrCat("telling version ", marks.version, " of job ", job_id),
                 &Stub::SetNewestVersion, request, {job_id}, deadline)
         .status();
   }
@@ -72,6 +73,7 @@ class GrpcReplayClient : public ReplayClient {
     SetJob({job_id}, request.mutable_job());
     request.set_after_position(after_position);
     request.set_max_events(max_events);
+    request.set_acknowledged_position(after_position);
     return Call(absl::StrCat("prompt events of job ", job_id), &Stub::PollPromptEvents, request,
                 {job_id}, deadline);
   }

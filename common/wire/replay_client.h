@@ -48,6 +48,13 @@ struct Batch {
   bool last = false;  // nothing follows
 };
 
+// What the coordinator tells the store about a job; each value only ever rises.
+struct JobWatermarks {
+  int64_t version = 0;              // newest published
+  bool end_of_data = false;         // no further inserts will come
+  int64_t forget_epochs_below = 0;  // all prompts of older epochs are final
+};
+
 class ReplayClient {
  public:
   virtual ~ReplayClient() = default;
@@ -56,8 +63,9 @@ class ReplayClient {
   virtual absl::Status OpenJob(const std::string& job_id, const v1::ReplayJobOptions& options,
                                absl::Time deadline) = 0;
   virtual absl::Status CloseJob(const std::string& job_id, absl::Time deadline) = 0;
-  virtual absl::Status SetNewestVersion(const std::string& job_id, int64_t version,
-                                        bool end_of_data, absl::Time deadline) = 0;
+  virtual absl::Status SetNewestVersion(const std::string& job_id, const JobWatermarks& marks,
+                                        absl::Time deadline) = 0;
+  // Events up to `after_position` are noted by the caller: the store may drop them.
   virtual absl::StatusOr<v1::PollPromptEventsResponse> PollPromptEvents(const std::string& job_id,
                                                                         int64_t after_position,
                                                                         int32_t max_events,

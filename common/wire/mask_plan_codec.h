@@ -1,0 +1,15 @@
+// Thread safety: pure functions.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "common/trajectory/mask_plan.h"
+#include "proto/dtrpo/v1/reference.pb.h"
+
+namespace dtrpo::wire {
+
+void ToProto(const trajectory::MaskPlanOptions& from, v1::MaskPlan* to);
+
+// INVALID_ARGUMENT naming the field: no draws without `exact`, or an unknown boundary.
+absl::StatusOr<trajectory::MaskPlanOptions> FromProto(const v1::MaskPlan& from);
+
+}  // namespace dtrpo::wire
