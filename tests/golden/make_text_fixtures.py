@@ -13,6 +13,7 @@ import sys
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers, processors, trainers)
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 NOW = datetime.datetime(2026, 2, 3, 14, 5, 9, tzinfo=datetime.timezone.utc)
 
@@ -233,6 +234,12 @@ def train(split, vocab_size, normalizer):
     return tokenizer
 
 
+class FixedClock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return NOW
+
+
 def write(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
@@ -291,7 +298,7 @@ def render(tokenizer, template, chat, add_generation_prompt):
     try:
         text = tokenizer.apply_chat_template(
             chat, chat_template=template, tokenize=False,
-            add_generation_prompt=add_generation_prompt, strftime_now=NOW.strftime)
+            add_generation_prompt=add_generation_prompt)
         return {"text": text}
     except Exception as error:  # the template's own refusal
         return {"error": str(error)}
@@ -300,6 +307,7 @@ def render(tokenizer, template, chat, add_generation_prompt):
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
                         pathlib.Path(__file__).resolve().parent / "text")
+    chat_template_utils.datetime = FixedClock  # what strftime_now reads
     make_qwen(root / "qwen")
     make_llama3(root / "llama3")
     expected = {"now_unix_seconds": int(NOW.timestamp()), "tokenizers": {}, "chats": CHATS,
@@ -323,7 +331,6 @@ def main():
             "cases": cases}
         for template in TEMPLATES:
             for chat, messages in CHATS.items():
-                # The pythonisms call methods on texts; a call without one has none.
                 for prompt in [False, True]:
                     expected["rendered"].append({
                         "tokenizer": name, "template": template, "chat": chat,

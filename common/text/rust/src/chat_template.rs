@@ -30,7 +30,8 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(format_like_python);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", to_json);
@@ -44,7 +45,10 @@ impl ChatTemplate {
         let mut context: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(context_json).map_err(|e| format!("context: {e}"))?;
         context.insert(NOW.to_string(), now_unix_seconds.into());
-        let template = self.environment.get_template(NAME).map_err(|e| describe(&e))?;
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|e| describe(&e))?;
         template
             .render(Value::from_serialize(&context))
             .map_err(|e| describe(&e))
@@ -75,7 +79,10 @@ fn without_generation_tags(source: &str) -> String {
             break;
         };
         let (tag, after) = tag.split_at(close + 2);
-        let word = tag[2..close].trim_start_matches(['-', '+']).trim_end_matches('-').trim();
+        let word = tag[2..close]
+            .trim_start_matches(['-', '+'])
+            .trim_end_matches('-')
+            .trim();
         match word {
             "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
             "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
@@ -89,13 +96,68 @@ fn without_generation_tags(source: &str) -> String {
 
 fn format_like_python(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::None => out.write_str("None").map_err(Error::from),
-        ValueKind::Bool => {
-            let text = if value.is_true() { "True" } else { "False" };
-            out.write_str(text).map_err(Error::from)
+        ValueKind::None | ValueKind::Bool | ValueKind::Seq | ValueKind::Map => {
+            let mut text = String::new();
+            write_repr(&mut text, value)?;
+            out.write_str(&text).map_err(Error::from)
         }
         _ => minijinja::escape_formatter(out, state, value),
     }
+}
+
+/// Python's `repr` of what JSON can hold. Depth is bounded by the JSON parser of the context.
+fn write_repr(out: &mut String, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::None => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::String => write_string_repr(out, value.as_str().unwrap_or_default()),
+        ValueKind::Seq => {
+            out.push('[');
+            for (i, item) in value.try_iter()?.enumerate() {
+                out.push_str(if i == 0 { "" } else { ", " });
+                write_repr(out, &item)?;
+            }
+            out.push(']');
+        }
+        ValueKind::Map => {
+            out.push('{');
+            for (i, key) in value.try_iter()?.enumerate() {
+                out.push_str(if i == 0 { "" } else { ", " });
+                write_repr(out, &key)?;
+                out.push_str(": ");
+                write_repr(out, &value.get_item(&key)?)?;
+            }
+            out.push('}');
+        }
+        _ => out.push_str(&value.to_string()),
+    }
+    Ok(())
+}
+
+fn write_string_repr(out: &mut String, text: &str) {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => {
+                let _ = write!(out, "\\x{:02x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {
@@ -120,10 +182,18 @@ fn strftime_now(state: &State, format: String) -> Result<String, Error> {
 struct PythonFormatter;
 
 impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         w.write_all(if first { b"" } else { b", " })
     }
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         w.write_all(if first { b"" } else { b", " })
     }
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, w: &mut W) -> io::Result<()> {

@@ -41,10 +41,7 @@ fn panic_text(cause: Box<dyn Any + Send>) -> String {
 }
 
 /// Runs `body`; writes its error, if any, to `error`. True on success.
-unsafe fn guarded(
-    error: *mut DtrpoTextBuffer,
-    body: impl FnOnce() -> Result<(), String>,
-) -> bool {
+unsafe fn guarded(error: *mut DtrpoTextBuffer, body: impl FnOnce() -> Result<(), String>) -> bool {
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|p| Err(panic_text(p)));
     match outcome {
         Ok(()) => true,

@@ -41,7 +41,9 @@ impl TextTokenizer {
     }
 
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, String> {
-        self.inner.decode(ids, skip_special).map_err(|e| e.to_string())
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|e| e.to_string())
     }
 
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
