@@ -1,0 +1,112 @@
+#include "common/runtime/prometheus_metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+
+#include <exception>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/address.h"
+
+namespace dtrpo::runtime {
+namespace {
+
+class PrometheusCounter : public base::Counter {
+ public:
+  explicit PrometheusCounter(prometheus::Counter* counter) : counter_(counter) {}
+  void Increment(double by) override { counter_->Increment(by); }
+
+ private:
+  prometheus::Counter* const counter_;
+};
+
+class PrometheusGauge : public base::Gauge {
+ public:
+  explicit PrometheusGauge(prometheus::Gauge* gauge) : gauge_(gauge) {}
+  void Set(double value) override { gauge_->Set(value); }
+  void Add(double by) override { gauge_->Increment(by); }
+
+ private:
+  prometheus::Gauge* const gauge_;
+};
+
+class PrometheusHistogram : public base::Histogram {
+ public:
+  explicit PrometheusHistogram(prometheus::Histogram* histogram) : histogram_(histogram) {}
+  void Observe(double value) override { histogram_->Observe(value); }
+
+ private:
+  prometheus::Histogram* const histogram_;
+};
+
+std::map<std::string, std::string> SortedLabels(const base::Labels& labels) {
+  return {labels.begin(), labels.end()};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PrometheusMetrics>> PrometheusMetrics::Create(
+    const std::string& listen, bool insecure) {
+  auto metrics = std::unique_ptr<PrometheusMetrics>(new PrometheusMetrics);
+  if (listen == "off") return metrics;
+  DTRPO_ASSIGN_OR_RETURN(rpc::Address address, rpc::ParseAddress(listen));
+  DTRPO_RETURN_IF_ERROR(rpc::CheckInsecureAllowed(address, insecure));
+  DTRPO_RETURN_IF_ERROR(rpc::CheckCanListen(address));
+  try {  // the exposer reports its failures by throwing
+    metrics->exposer_ = std::make_unique<prometheus::Exposer>(listen);
+    address.port = metrics->exposer_->GetListeningPorts().at(0);
+  } catch (const std::exception& error) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("can't listen on ", listen, ": ", error.what()));
+  }
+  metrics->exposer_->RegisterCollectable(metrics->registry_);
+  metrics->address_ = address.ToString();
+  return metrics;
+}
+
+PrometheusMetrics::~PrometheusMetrics() = default;
+
+base::Counter* PrometheusMetrics::GetCounter(const std::string& name, const std::string& help,
+                                             const base::Labels& labels) {
+  base::CheckMetricName(name, /*is_counter=*/true);
+  absl::MutexLock lock(&mutex_);
+  std::unique_ptr<base::Counter>& counter = counters_[{name, SortedLabels(labels)}];
+  if (counter == nullptr) {
+    prometheus::Family<prometheus::Counter>& family =
+        prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
+    counter = std::make_unique<PrometheusCounter>(&family.Add(SortedLabels(labels)));
+  }
+  return counter.get();
+}
+
+base::Gauge* PrometheusMetrics::GetGauge(const std::string& name, const std::string& help,
+                                         const base::Labels& labels) {
+  base::CheckMetricName(name, /*is_counter=*/false);
+  absl::MutexLock lock(&mutex_);
+  std::unique_ptr<base::Gauge>& gauge = gauges_[{name, SortedLabels(labels)}];
+  if (gauge == nullptr) {
+    prometheus::Family<prometheus::Gauge>& family =
+        prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
+    gauge = std::make_unique<PrometheusGauge>(&family.Add(SortedLabels(labels)));
+  }
+  return gauge.get();
+}
+
+base::Histogram* PrometheusMetrics::GetHistogram(const std::string& name, const std::string& help,
+                                                 const std::vector<double>& buckets,
+                                                 const base::Labels& labels) {
+  base::CheckMetricName(name, /*is_counter=*/false);
+  absl::MutexLock lock(&mutex_);
+  std::unique_ptr<base::Histogram>& histogram = histograms_[{name, SortedLabels(labels)}];
+  if (histogram == nullptr) {
+    prometheus::Family<prometheus::Histogram>& family =
+        prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
+    histogram = std::make_unique<PrometheusHistogram>(
+        &family.Add(SortedLabels(labels), prometheus::Histogram::BucketBoundaries(buckets)));
+  }
+  return histogram.get();
+}
+
+}  // namespace dtrpo::runtime

@@ -1,0 +1,125 @@
+#include "common/runtime/service_host.h"
+
+#include <grpc/support/log.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "common/base/atomic_file.h"
+#include "common/base/check.h"
+#include "common/base/fault_points.h"
+#include "common/base/logging.h"
+#include "common/base/status_macros.h"
+#include "common/runtime/drain_watchdog.h"
+
+namespace dtrpo::runtime {
+namespace {
+
+// Between the drain's deadline and the watchdog's.
+constexpr absl::Duration kDrainGrace = absl::Seconds(2);
+
+// gRPC's own messages join the log. It calls "error" much that the caller handles as a status.
+void LogFromGrpc(gpr_log_func_args* args) {
+  base::Log(
+      args->severity == GPR_LOG_SEVERITY_ERROR ? base::LogLevel::kWarning : base::LogLevel::kDebug,
+      "grpc", {{"text", args->message}});
+}
+
+rpc::ChannelOptions MakeChannelOptions(const HostOptions& options, base::MetricsRegistry* metrics) {
+  const v1::FaultInjection& faults = options.server.faults();
+  rpc::ChannelOptions channel;
+  channel.identity = {.role = options.role, .worker_id = options.name};
+  channel.insecure = options.server.insecure();
+  channel.max_message_bytes = options.server.max_message_bytes();
+  channel.metrics = metrics;
+  channel.faults.lost_request_probability = faults.lost_request_probability();
+  channel.faults.lost_reply_probability = faults.lost_reply_probability();
+  channel.faults.seed = faults.seed();
+  return channel;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ServiceHost>> ServiceHost::Create(HostOptions options) {
+  if (options.name.empty()) options.name = options.role;
+  DTRPO_ASSIGN_OR_RETURN(base::LogLevel level, base::ParseLogLevel(options.server.log_level()));
+  base::ConfigureLogging(options.name, level);
+  gpr_set_log_function(LogFromGrpc);
+  const v1::FaultInjection& faults = options.server.faults();
+  DTRPO_RETURN_IF_ERROR(base::ArmFaultPoints({faults.points().begin(), faults.points().end()}));
+  DTRPO_RETURN_IF_ERROR(base::ArmFaultPointsFromEnvironment());
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<PrometheusMetrics> metrics,
+      PrometheusMetrics::Create(options.server.metrics_listen(), options.server.insecure()));
+  return std::unique_ptr<ServiceHost>(new ServiceHost(std::move(options), std::move(metrics)));
+}
+
+ServiceHost::ServiceHost(HostOptions options, std::unique_ptr<PrometheusMetrics> metrics)
+    : options_(std::move(options)),
+      metrics_(std::move(metrics)),
+      wait_states_(options_.clock),
+      channels_(MakeChannelOptions(options_, metrics_.get())),
+      introspection_(options_.role, &wait_states_) {}
+
+ServiceHost::~ServiceHost() = default;
+
+absl::Status ServiceHost::Start(const std::vector<grpc::Service*>& services) {
+  DTRPO_CHECK(server_ == nullptr) << "Start() was called before";
+  rpc::ServerOptions server;
+  server.listen = options_.server.listen();
+  server.insecure = options_.server.insecure();
+  server.max_threads = options_.server.max_threads();
+  server.max_message_bytes = options_.server.max_message_bytes();
+  server.metrics = metrics_.get();
+  std::vector<grpc::Service*> all = services;
+  all.push_back(&introspection_);
+  DTRPO_ASSIGN_OR_RETURN(server_, rpc::RpcServer::Start(server, all));
+  DTRPO_RETURN_IF_ERROR(WritePortFile());
+  base::LogInfo("listening", {{"grpc", address()}, {"metrics", metrics_->address()}});
+  return absl::OkStatus();
+}
+
+absl::Status ServiceHost::WritePortFile() const {
+  const std::string& path = options_.server.port_file();
+  if (path.empty()) return absl::OkStatus();
+  const nlohmann::ordered_json ports = {{"role", options_.role},
+                                        {"name", options_.name},
+                                        {"pid", ::getpid()},
+                                        {"grpc", address()},
+                                        {"metrics", metrics_->address()}};
+  return base::WriteFileAtomically(options_.files, path, ports.dump() + "\n");
+}
+
+void ServiceHost::RequestShutdown(absl::Status reason) {
+  absl::MutexLock lock(&mutex_);
+  if (shutdown_requested_) return;
+  shutdown_requested_ = true;
+  shutdown_reason_ = std::move(reason);
+  signal_.Raise();
+}
+
+absl::Status ServiceHost::RunUntilStopped(const std::function<void(absl::Time deadline)>& drain) {
+  DTRPO_CHECK(server_ != nullptr) << "Start() comes first";
+  while (!signal_.WaitFor(absl::Minutes(1))) {
+  }
+  Drain(drain);
+  absl::MutexLock lock(&mutex_);
+  return shutdown_reason_;
+}
+
+void ServiceHost::Drain(const std::function<void(absl::Time deadline)>& drain) {
+  const absl::Duration limit = absl::Milliseconds(options_.server.drain_timeout_ms());
+  base::LogInfo("draining", {{"limit", limit}});
+  DrainWatchdog watchdog(limit + kDrainGrace, &wait_states_, kDrainOverrunExitCode);
+  SetReady(false);
+  stop_.Stop();
+  if (drain != nullptr) drain(options_.clock->Now() + limit);
+  // Real time: gRPC knows no other.
+  server_->Shutdown(absl::Now() + limit);
+  base::LogInfo("drained");
+}
+
+}  // namespace dtrpo::runtime
