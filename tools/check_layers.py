@@ -29,7 +29,7 @@ ROOMS = {
     "common/rpc": "proto base",
     "common/wire": "proto base trajectory job weights rpc",
     "common/runtime": "proto base rpc",
-    "services/coordinator": "proto base trajectory job storage rpc wire runtime",
+    "services/coordinator": "proto base trajectory job text storage rpc wire runtime",
     "services/replay": "proto base trajectory job storage rpc wire runtime",
     "services/reference": "proto base trajectory job checkpoint weights model dtrpo rpc wire runtime",
     "services/rollout": "proto base trajectory job text checkpoint weights model diffusion reward "

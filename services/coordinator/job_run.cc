@@ -361,7 +361,7 @@ absl::StatusOr<v1::ReportStepResponse> JobRun::ReportStep(const v1::ReportStepRe
   history_.Add(record);
   Changed();
   v1::ReportStepResponse response;
-  response.set_checkpoint_now(nearly_full_);
+  response.set_checkpoint_now(checkpoint_wanted_);
   return response;
 }
 

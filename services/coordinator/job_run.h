@@ -16,6 +16,7 @@
 #include "common/job/job_spec.h"
 #include "proto/dtrpo/v1/coordinator.pb.h"
 #include "proto/dtrpo/v1/replay.pb.h"
+#include "services/coordinator/coordinator_metrics.h"
 #include "services/coordinator/evaluations.h"
 #include "services/coordinator/job.h"
 #include "services/coordinator/prompt_file.h"
@@ -36,6 +37,7 @@ struct ReplayWork {
   bool set_newest = false;
   int64_t newest_version = 0;
   bool end_of_data = false;
+  int64_t forget_epochs_below = 0;
   bool poll = false;
   int64_t after_position = 0;
   v1::ReplayJobOptions options;  // with open
@@ -89,7 +91,7 @@ class JobRun {
   ReplayWork DesiredReplayWork() const;
   void OnReplayOpened(const absl::Status& status, absl::Time now);
   void OnReplayClosed() { replay_ = ReplayState::kClosed; }
-  void OnNewestSent(int64_t version, bool end_of_data);
+  void OnNewestSent(const ReplayWork& work);
   // `polled_at` is when the poll began: a full answer to a later one than FinishTraining holds all there is.
   void OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& response,
                       absl::Time polled_at, absl::Time now);
@@ -98,7 +100,7 @@ class JobRun {
   // The assignment of a worker of that role (addresses of other workers are the coordinator's to fill in).
   v1::Assignment AssignmentFor(absl::string_view role) const;
   v1::JobStatus Status(absl::Time now, int64_t steps_after) const;  // steps_after < 0: no steps
-  LedgerCounts prompt_counts() const { return ledger_.counts(); }
+  void Show(const CoordinatorMetrics& metrics, absl::Time now) const;
   bool WantsReplayStats() const { return replay_ == ReplayState::kOpen && !final(); }
 
  private:
@@ -114,6 +116,7 @@ class JobRun {
                                              absl::Time now, std::string& reason);
   void CountTraining(const v1::PromptResult& result, absl::Time now);
   int64_t AdmittedPairs() const;
+  double RewardMean() const;
 
   const std::string id_;
   const job::JobSpec spec_;
@@ -133,8 +136,9 @@ class JobRun {
   ReplayState replay_ = ReplayState::kUnopened;
   int64_t sent_version_ = -1;
   bool sent_end_of_data_ = false;
+  int64_t sent_forget_epochs_below_ = 0;
   int64_t event_position_ = 0;
-  bool nearly_full_ = false;
+  bool checkpoint_wanted_ = false;
 
   // Of the learner.
   int64_t step_ = 0;

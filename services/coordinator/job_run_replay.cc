@@ -21,6 +21,7 @@ v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
   options.set_seed(spec.seed);
   options.set_max_pairs_per_prompt(spec.reward.max_pairs_per_prompt);
   options.set_total_steps(spec.training.steps);
+  options.set_checkpoint_every(spec.training.checkpoint_every);
   return options;
 }
 
@@ -41,7 +42,10 @@ ReplayWork JobRun::DesiredReplayWork() const {
   }
   work.newest_version = versions_.newest();
   work.end_of_data = ledger_.closed();
-  work.set_newest = work.newest_version != sent_version_ || work.end_of_data != sent_end_of_data_;
+  work.forget_epochs_below = ledger_.OldestLiveEpoch();
+  work.set_newest = work.newest_version != sent_version_ ||
+                    work.end_of_data != sent_end_of_data_ ||
+                    work.forget_epochs_below != sent_forget_epochs_below_;
   work.poll = true;
   work.after_position = event_position_;
   return work;
@@ -58,9 +62,10 @@ void JobRun::OnReplayOpened(const absl::Status& status, absl::Time now) {
   // Anything else is asked again.
 }
 
-void JobRun::OnNewestSent(int64_t version, bool end_of_data) {
-  sent_version_ = version;
-  sent_end_of_data_ = end_of_data;
+void JobRun::OnNewestSent(const ReplayWork& work) {
+  sent_version_ = work.newest_version;
+  sent_end_of_data_ = work.end_of_data;
+  sent_forget_epochs_below_ = work.forget_epochs_below;
 }
 
 void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& response,
@@ -104,10 +109,11 @@ void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& 
 
 void JobRun::OnReplayStats(const v1::GetReplayStatsResponse& stats) {
   ledger_.OnEvictedPairs(stats.evicted_items());
-  const v1::ReplayJobOptions limits = OptionsOf(spec_);
-  nearly_full_ =
-      static_cast<double>(stats.items()) > kNearlyFull * static_cast<double>(limits.max_items()) ||
-      static_cast<double>(stats.bytes()) > kNearlyFull * static_cast<double>(limits.max_bytes());
+  const auto full = [](int64_t used, int64_t limit) {
+    return limit > 0 && static_cast<double>(used) > kNearlyFull * static_cast<double>(limit);
+  };
+  checkpoint_wanted_ = stats.checkpoint_wanted() || full(stats.items(), stats.max_items()) ||
+                       full(stats.bytes(), stats.max_bytes());
 }
 
 }  // namespace dtrpo::coordinator

@@ -42,6 +42,16 @@ v1::Assignment JobRun::AssignmentFor(absl::string_view role) const {
   return assignment;
 }
 
+double JobRun::RewardMean() const {
+  double reward_sum = 0;
+  int64_t samples = 0;
+  for (const auto& [sum, count] : recent_rewards_) {
+    reward_sum += sum;
+    samples += count;
+  }
+  return samples == 0 ? 0 : reward_sum / static_cast<double>(samples);
+}
+
 v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
   v1::JobStatus status;
   status.set_job_id(id_);
@@ -66,13 +76,7 @@ v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
   prompts->set_issued(counts.issued);
   prompts->set_evicted_and_leased_again(counts.evictions);
 
-  double reward_sum = 0;
-  int64_t samples = 0;
-  for (const auto& [sum, count] : recent_rewards_) {
-    reward_sum += sum;
-    samples += count;
-  }
-  if (samples > 0) status.set_reward_mean(reward_sum / static_cast<double>(samples));
+  status.set_reward_mean(RewardMean());
   if (!final()) {
     status.set_rollout_tokens_per_second(tokens_rate_.PerSecond(now));
     if (!training_finished_) status.set_seconds_left(history_.SecondsLeft(spec_.training.steps));
@@ -93,6 +97,27 @@ v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
     }
   }
   return status;
+}
+
+void JobRun::Show(const CoordinatorMetrics& metrics, absl::Time now) const {
+  metrics.step->Set(static_cast<double>(step_));
+  metrics.version->Set(static_cast<double>(versions_.newest()));
+  metrics.reward_mean->Set(RewardMean());
+  metrics.tokens_per_second->Set(tokens_rate_.PerSecond(now));
+  for (const v1::EvaluationRecord& record : evaluations_.Records()) {
+    if (record.complete() && record.total() > 0) {
+      metrics.heldout_accuracy->Set(static_cast<double>(record.correct()) /
+                                    static_cast<double>(record.total()));
+    }
+  }
+  const LedgerCounts counts = ledger_.counts();
+  metrics.Prompts("leased")->Set(static_cast<double>(counts.leased));
+  metrics.Prompts("stored")->Set(static_cast<double>(counts.stored));
+  metrics.Prompts("waiting")->Set(static_cast<double>(counts.waiting));
+  metrics.Prompts("consumed")->Set(static_cast<double>(counts.consumed));
+  metrics.Prompts("no_pair")->Set(static_cast<double>(counts.no_pair));
+  metrics.Prompts("failed")->Set(static_cast<double>(counts.failed));
+  metrics.Prompts("cancelled")->Set(static_cast<double>(counts.cancelled));
 }
 
 }  // namespace dtrpo::coordinator

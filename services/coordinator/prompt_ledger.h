@@ -109,7 +109,8 @@ class PromptLedger {
   LedgerCounts counts() const;
   // Prompts in a row that ended without a pair, up to now.
   int64_t prompts_without_pair() const { return prompts_without_pair_; }
-  int64_t epoch() const { return epoch_; }
+  // Every prompt of an older epoch is final.
+  int64_t OldestLiveEpoch() const { return live_.empty() ? epoch_ : live_.begin()->first.epoch; }
 
  private:
   enum class State { kLeased, kStored, kWaiting };

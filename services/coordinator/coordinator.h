@@ -1,0 +1,106 @@
+// Thread-safe: one mutex over everything; no call holds it while it waits, reads a file or talks to another process.
+//
+// The composition: jobs in the order they were submitted, workers, and who works on what. One job runs at a time, the oldest
+// that isn't over; the others are PENDING behind it. Requests and answers are the protocol's messages; knows no gRPC.
+//
+//   job_service.cc, worker_service.cc  --->  Coordinator  <---  replay_driver.cc (desired state out, replay's events in)
+//                                                |  owns
+//                                    JobRun per job, WorkerRegistry
+//
+// Time passes in Tick(): silent workers are given up, leases run out, jobs move on. Call it every ~100 ms.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/file_system.h"
+#include "proto/dtrpo/v1/coordinator.pb.h"
+#include "services/coordinator/coordinator_metrics.h"
+#include "services/coordinator/job_run.h"
+#include "services/coordinator/prompt_file.h"
+#include "services/coordinator/worker_registry.h"
+
+namespace dtrpo::coordinator {
+
+class Coordinator {
+ public:
+  struct Options {
+    JobRun::Options job;
+    absl::Duration heartbeat_interval = absl::Milliseconds(500);
+    absl::Duration worker_timeout = absl::Seconds(5);
+    std::vector<std::string> replay;  // host:port of each shard, told to workers
+    int max_unfinished_jobs = 1000;
+  };
+  struct Deps {
+    base::Clock* clock = base::RealClock();
+    base::FileSystem* files = base::PosixFileSystem();
+    const CoordinatorMetrics* metrics = nullptr;  // required
+    // How the texts of a job's prompts are measured. Null: they aren't.
+    std::function<absl::StatusOr<CountTokens>(const job::JobSpec&)> token_counter;
+  };
+  // What is in `deps` outlives the coordinator.
+  Coordinator(Options options, Deps deps);
+
+  // Clients. NOT_FOUND for unknown jobs.
+  absl::StatusOr<v1::SubmitJobResponse> SubmitJob(const v1::SubmitJobRequest& request);
+  absl::StatusOr<v1::JobStatus> GetJob(const v1::GetJobRequest& request);
+  v1::ListJobsResponse ListJobs();
+  absl::StatusOr<v1::JobStatus> CancelJob(const v1::CancelJobRequest& request);
+  absl::StatusOr<v1::JobStatus> PauseJob(const v1::PauseJobRequest& request);
+  absl::StatusOr<v1::JobStatus> ResumeJob(const v1::ResumeJobRequest& request);
+  v1::ListWorkersResponse ListWorkers();
+  // Waits until the job's revision differs from `revision` (0: doesn't wait) or the deadline; then the status with the
+  // steps beyond `after_step`, and its revision.
+  absl::StatusOr<v1::JobStatus> AwaitChange(const std::string& job_id, uint64_t& revision,
+                                            int64_t after_step, absl::Time deadline);
+
+  // Workers. NOT_FOUND for unknown workers and jobs.
+  absl::StatusOr<v1::RegisterWorkerResponse> RegisterWorker(const v1::RegisterWorkerRequest&);
+  absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
+  absl::StatusOr<v1::LeasePromptsResponse> LeasePrompts(const v1::LeasePromptsRequest& request);
+  absl::StatusOr<v1::ReportPromptsResponse> ReportPrompts(const v1::ReportPromptsRequest& request);
+  absl::StatusOr<v1::RegisterVersionResponse> RegisterVersion(
+      const v1::RegisterVersionRequest& request);
+  absl::StatusOr<v1::ReportStepResponse> ReportStep(const v1::ReportStepRequest& request);
+  absl::StatusOr<v1::RegisterCheckpointResponse> RegisterCheckpoint(
+      const v1::RegisterCheckpointRequest& request);
+  absl::StatusOr<v1::FinishTrainingResponse> FinishTraining(
+      const v1::FinishTrainingRequest& request);
+
+  void Tick();
+
+  // The replay store: what it should be told, for each job that has something to tell.
+  std::vector<ReplayWork> DesiredReplayWork();
+  // Runs `apply(job)` under the lock; no-op for an unknown job. For the answers of the replay store.
+  void WithJob(const std::string& job_id, const std::function<void(JobRun&)>& apply);
+
+ private:
+  absl::Status CheckFiles(const job::JobSpec& spec, PromptLines& prompts, PromptLines& heldout);
+  absl::StatusOr<JobRun*> FindJob(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The oldest job that isn't over; null: none.
+  JobRun* Head() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TickLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LoseWorker(const std::string& worker_id, const std::string& why, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::Assignment AssignmentFor(const Worker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ShowMetrics(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+  const Deps deps_;
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<JobRun>> jobs_ ABSL_GUARDED_BY(mutex_);  // as submitted
+  std::map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);  // idempotency key -> id
+  WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace dtrpo::coordinator
