@@ -59,6 +59,16 @@ function(_dtrpo_use_torch_of_deps target deps)
   endforeach()
 endfunction()
 
+# Common to programs and tests.
+function(_dtrpo_program target deps)
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${target} PRIVATE ${deps} Threads::Threads)
+  if(TARGET dtrpo_tsan)
+    target_link_libraries(${target} PRIVATE dtrpo_tsan)
+  endif()
+  _dtrpo_use_torch_of_deps(${target} "${deps}")
+endfunction()
+
 function(dtrpo_library)
   cmake_parse_arguments(PARSE_ARGV 0 arg "TORCH" "NAME" "SRCS;HDRS;DEPS")
   _dtrpo_check_arguments(dtrpo_library)
@@ -87,21 +97,16 @@ function(dtrpo_binary)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "SRCS;HDRS;DEPS")
   _dtrpo_check_arguments(dtrpo_binary)
   add_executable(${arg_NAME} ${arg_SRCS} ${arg_HDRS})
-  target_include_directories(${arg_NAME} PRIVATE "${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} Threads::Threads)
-  _dtrpo_use_torch_of_deps(${arg_NAME} "${arg_DEPS}")
+  _dtrpo_program(${arg_NAME} "${arg_DEPS}")
 endfunction()
 
 function(dtrpo_test)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;TIMEOUT" "SRCS;HDRS;DEPS;LABELS;ENV")
   _dtrpo_check_arguments(dtrpo_test)
   add_executable(${arg_NAME} ${arg_SRCS} ${arg_HDRS})
-  target_include_directories(${arg_NAME} PRIVATE "${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} GTest::gtest_main GTest::gmock
-                                            Threads::Threads)
+  _dtrpo_program(${arg_NAME} "${arg_DEPS};GTest::gtest_main;GTest::gmock")
   target_compile_definitions(${arg_NAME} PRIVATE
     DTRPO_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DTRPO_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
-  _dtrpo_use_torch_of_deps(${arg_NAME} "${arg_DEPS}")
   set_target_properties(${arg_NAME} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/bin")
   _dtrpo_test_defaults()
@@ -109,8 +114,18 @@ function(dtrpo_test)
   gtest_discover_tests(${arg_NAME}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
+    NO_PRETTY_VALUES
     TEST_PREFIX "${arg_NAME}."
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" ENVIRONMENT "${arg_ENV}")
+    PROPERTIES TIMEOUT ${arg_TIMEOUT})
+  # gtest_discover_tests() can't pass lists on; the variable it leaves for this purpose can.
+  set(properties_file "${CMAKE_CURRENT_BINARY_DIR}/${arg_NAME}_properties.cmake")
+  file(CONFIGURE OUTPUT "${properties_file}" @ONLY CONTENT [[
+if(@arg_NAME@_TESTS)
+  set_tests_properties(${@arg_NAME@_TESTS} PROPERTIES
+    LABELS "@arg_LABELS@" ENVIRONMENT "@arg_ENV@")
+endif()
+]])
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${properties_file}")
 endfunction()
 
 function(dtrpo_script_test)
