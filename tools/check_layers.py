@@ -38,7 +38,7 @@ ROOMS = {
                         "rpc wire runtime",
 }
 # These may use everything.
-TOPS = {"tools", "tests"}
+TOPS = {"tools", "tests", "cmake"}
 
 # Outside libraries that only some rooms may know: include pattern, link pattern, rooms.
 SPEAKERS = {"proto", "common/rpc", "common/wire", "common/runtime"} | {
