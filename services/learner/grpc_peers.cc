@@ -1,0 +1,102 @@
+#include "services/learner/grpc_peers.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/wire/weights_codec.h"
+
+namespace dtrpo::learner {
+
+GrpcPeers::GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator,
+                     std::unique_ptr<wire::ReplayClient> replay,
+                     std::unique_ptr<wire::ReferenceClient> reference)
+    : job_(std::move(job)),
+      coordinator_(coordinator),
+      replay_(std::move(replay)),
+      reference_(std::move(reference)) {}
+
+absl::StatusOr<std::unique_ptr<GrpcPeers>> GrpcPeers::Create(const v1::Assignment& assignment,
+                                                             wire::WorkerClient* coordinator,
+                                                             rpc::ChannelFactory* channels) {
+  DTRPO_ASSIGN_OR_RETURN(const auto shards, channels->CreateAll({assignment.replay().begin(),
+                                                                 assignment.replay().end()}));
+  DTRPO_ASSIGN_OR_RETURN(const auto reference, channels->Create(assignment.reference()));
+  // One attempt per call here: the callers register their waits and look at what is desired between
+  // attempts.
+  wire::ClientOptions options;
+  options.retry.max_attempts = 1;
+  options.retry.attempt_timeout = absl::InfiniteDuration();
+  options.target = "replay";
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<wire::ReplayClient> replay,
+                         wire::MakeReplayClient(shards, options));
+  options.target = "reference";
+  return std::unique_ptr<GrpcPeers>(
+      new GrpcPeers({assignment.job().job_id(), assignment.job().attempt()}, coordinator,
+                    std::move(replay), wire::MakeReferenceClient(reference, options)));
+}
+
+absl::StatusOr<wire::Batch> GrpcPeers::GetBatch(int64_t step, absl::Time deadline) {
+  return replay_->GetBatch(job_, step, /*rank=*/0, /*world=*/1, deadline);
+}
+
+absl::Status GrpcPeers::Acknowledge(int64_t up_to_step, absl::Time deadline) {
+  return replay_->Acknowledge(job_, up_to_step, deadline);
+}
+
+absl::StatusOr<std::vector<std::vector<float>>> GrpcPeers::Score(
+    const wire::Batch& batch, const trajectory::MaskPlanOptions& plan, absl::Time deadline) {
+  std::vector<wire::ScoreItem> items;
+  for (const wire::BatchItem& item : batch.items) {
+    items.push_back({&item.pair.chosen, item.use_index});
+    items.push_back({&item.pair.rejected, item.use_index});
+  }
+  return reference_->Score(job_, plan, items, /*reference_sha256=*/"", deadline);
+}
+
+void GrpcPeers::SetJob(v1::JobRef* job) const {
+  job->set_job_id(job_.job_id);
+  job->set_attempt(job_.attempt);
+}
+
+absl::Status GrpcPeers::RegisterVersion(const weights::Manifest& manifest, int64_t step,
+                                        absl::Time deadline) {
+  v1::RegisterVersionRequest request;
+  SetJob(request.mutable_job());
+  wire::ToProto(manifest, request.mutable_manifest());
+  request.set_step(step);
+  return coordinator_->RegisterVersion(request, deadline).status();
+}
+
+absl::StatusOr<bool> GrpcPeers::ReportStep(const StepReport& report, absl::Time deadline) {
+  v1::ReportStepRequest request;
+  SetJob(request.mutable_job());
+  request.mutable_record()->set_step(report.step);
+  request.mutable_record()->set_version(report.version);
+  request.mutable_record()->mutable_values()->insert(report.values.begin(), report.values.end());
+  DTRPO_ASSIGN_OR_RETURN(const v1::ReportStepResponse response,
+                         coordinator_->ReportStep(request, deadline));
+  return response.checkpoint_now();
+}
+
+absl::Status GrpcPeers::RegisterCheckpoint(int64_t step, const std::string& path,
+                                           absl::Time deadline) {
+  v1::RegisterCheckpointRequest request;
+  SetJob(request.mutable_job());
+  request.set_step(step);
+  request.set_path(path);
+  return coordinator_->RegisterCheckpoint(request, deadline).status();
+}
+
+absl::Status GrpcPeers::FinishTraining(bool succeeded, const std::string& reason,
+                                       const std::string& checkpoint, int64_t step,
+                                       absl::Time deadline) {
+  v1::FinishTrainingRequest request;
+  SetJob(request.mutable_job());
+  request.set_succeeded(succeeded);
+  request.set_reason(reason);
+  request.set_checkpoint(checkpoint);
+  request.set_step(step);
+  return coordinator_->FinishTraining(request, deadline).status();
+}
+
+}  // namespace dtrpo::learner

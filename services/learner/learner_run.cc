@@ -1,0 +1,280 @@
+#include "services/learner/learner_run.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/fault_points.h"
+#include "common/base/logging.h"
+#include "common/base/retry.h"
+#include "common/base/status_macros.h"
+#include "common/checkpoint/retention.h"
+#include "common/training/training_state.h"
+#include "common/training/weights_image.h"
+#include "services/learner/batch_feeder.h"
+
+namespace dtrpo::learner {
+namespace {
+
+constexpr absl::Duration kLookAgain =
+    absl::Milliseconds(500);  // at what is desired, while waiting for a batch
+
+std::string CheckpointsFolder(const job::JobSpec& spec) {
+  return base::JoinPath(spec.output, "checkpoints");
+}
+
+std::vector<training::TrainingPair> TrainingPairs(const FedBatch& fed) {
+  std::vector<training::TrainingPair> pairs;
+  for (size_t i = 0; i < fed.batch.items.size(); ++i) {
+    pairs.push_back({.pair = &fed.batch.items[i].pair,
+                     .use_index = fed.batch.items[i].use_index,
+                     .reference_chosen = fed.reference[2 * i],
+                     .reference_rejected = fed.reference[2 * i + 1]});
+  }
+  return pairs;
+}
+
+}  // namespace
+
+LearnerRun::LearnerRun(Options options, Deps deps)
+    : options_(std::move(options)), deps_(std::move(deps)) {}
+LearnerRun::~LearnerRun() = default;
+
+void LearnerRun::SetDesired(Desired desired) {
+  absl::MutexLock lock(&mutex_);
+  const bool leaving = desired_ == Desired::kDrain || desired_ == Desired::kAbandon;
+  if (!leaving || desired == Desired::kAbandon) desired_ = desired;
+}
+
+Desired LearnerRun::desired() const {
+  absl::MutexLock lock(&mutex_);
+  return desired_;
+}
+
+bool LearnerRun::leaving() const {
+  const Desired now = desired();
+  return now == Desired::kDrain || now == Desired::kAbandon;
+}
+
+std::string LearnerRun::state() const {
+  absl::MutexLock lock(&mutex_);
+  return state_;
+}
+
+int64_t LearnerRun::version() const {
+  absl::MutexLock lock(&mutex_);
+  return version_;
+}
+
+void LearnerRun::SetState(std::string state, int64_t version) {
+  absl::MutexLock lock(&mutex_);
+  state_ = std::move(state);
+  version_ = version;
+}
+
+absl::Status LearnerRun::Persist(const std::string& what, const std::string& on_whom,
+                                 const std::function<absl::Status(absl::Time)>& call) {
+  base::ScopedWait wait(deps_.waits, what, on_whom);
+  base::Backoff backoff({}, /*seed=*/static_cast<uint64_t>(options_.attempt));
+  for (;;) {
+    const absl::Status status = call(deps_.clock->Now() + options_.call_timeout);
+    if (status.ok() || !base::IsRetryable(status) || leaving()) return status;
+    deps_.clock->SleepFor(std::min(backoff.Next(status), kLookAgain));
+  }
+}
+
+absl::Status LearnerRun::Load() {
+  checkpoint::DescriptorOverrides overrides;
+  if (options_.spec.model.mask_token_id > 0)
+    overrides.mask_token_id = options_.spec.model.mask_token_id;
+  if (options_.spec.model.block_size > 0) overrides.block_size = options_.spec.model.block_size;
+  DTRPO_ASSIGN_OR_RETURN(
+      checkpoint::CheckpointFolder base,
+      checkpoint::CheckpointFolder::Open(options_.spec.model.path, overrides, deps_.files));
+  base_ = std::make_unique<checkpoint::CheckpointFolder>(std::move(base));
+
+  const bool resume = !options_.resume_checkpoint.empty();
+  if (resume) {
+    DTRPO_ASSIGN_OR_RETURN(const training::TrainingProgress progress,
+                           training::ReadTrainingProgress(deps_.files, options_.resume_checkpoint));
+    if (progress.job_id != options_.job_id || progress.job_hash != options_.job_hash) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "checkpoint ", options_.resume_checkpoint, " is of job ", progress.job_id,
+          ", or of another specification of it; job ", options_.job_id, " can't resume from it"));
+    }
+    resumed_step_ = checkpointed_step_ = progress.step;
+    checkpoint_path_ = options_.resume_checkpoint;
+  }
+  const std::string& path = resume ? options_.resume_checkpoint : options_.spec.model.path;
+  DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
+                         checkpoint::CheckpointFolder::Open(path, overrides, deps_.files));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
+                         model::Transformer::Load(folder, {.requires_grad = true}));
+  DTRPO_ASSIGN_OR_RETURN(trainer_,
+                         training::PreferenceTrainer::Create(std::move(model), options_.spec));
+  if (resume) DTRPO_RETURN_IF_ERROR(training::RestoreOptimizer(path, trainer_->optimizer()));
+  base::LogInfo("model loaded",
+                {{"job", options_.job_id}, {"path", path}, {"step", resumed_step_}});
+  return absl::OkStatus();
+}
+
+absl::Status LearnerRun::Publish(int64_t step, int64_t version) {
+  const absl::Time started = deps_.clock->Now();
+  DTRPO_ASSIGN_OR_RETURN(
+      std::shared_ptr<const weights::Image> image,
+      training::MakeImage(trainer_->model(), options_.job_id, version, options_.attempt - 1));
+  DTRPO_RETURN_IF_ERROR(Persist(
+      absl::StrCat("registration of version ", version), "coordinator", [&](absl::Time deadline) {
+        return deps_.peers->RegisterVersion(image->manifest(), step, deadline);
+      }));
+  deps_.metrics->publish_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+  deps_.metrics->weights_version->Set(static_cast<double>(version));
+  SetState(absl::StrCat("step ", step, " of ", options_.spec.training.steps), version);
+  deps_.publish(std::move(image));
+  return absl::OkStatus();
+}
+
+// Only when the checkpoint is durable and known to the coordinator may replay forget the batches it
+// contains.
+absl::Status LearnerRun::Checkpoint(int64_t step) {
+  if (step == checkpointed_step_) return absl::OkStatus();
+  const absl::Time started = deps_.clock->Now();
+  checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
+  const std::string path = root.PathOf(step);
+  DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
+      deps_.files, path, trainer_->model(), *base_, &trainer_->optimizer(),
+      {.job_id = options_.job_id, .job_hash = options_.job_hash, .step = step}));
+  DTRPO_FAULT_POINT("learner.checkpoint_written");
+  DTRPO_RETURN_IF_ERROR(Persist(
+      absl::StrCat("registration of checkpoint ", step), "coordinator",
+      [&](absl::Time deadline) { return deps_.peers->RegisterCheckpoint(step, path, deadline); }));
+  DTRPO_RETURN_IF_ERROR(root.SetLatest(step));
+  DTRPO_FAULT_POINT("learner.before_acknowledge");
+  DTRPO_RETURN_IF_ERROR(
+      Persist(absl::StrCat("acknowledgement of batch ", step), "replay",
+              [&](absl::Time deadline) { return deps_.peers->Acknowledge(step, deadline); }));
+  checkpointed_step_ = step;
+  checkpoint_path_ = path;
+  deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+  base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step}, {"path", path}});
+  return root.Prune(std::max(1, options_.spec.training.keep_checkpoints)).status();
+}
+
+absl::Status LearnerRun::Finish(bool succeeded, const std::string& reason, int64_t step) {
+  base::LogInfo(
+      "training ended",
+      {{"job", options_.job_id}, {"step", step}, {"succeeded", succeeded}, {"reason", reason}});
+  return Persist("the end of training", "coordinator", [&](absl::Time deadline) {
+    return deps_.peers->FinishTraining(succeeded, reason, checkpoint_path_, step, deadline);
+  });
+}
+
+bool LearnerRun::MayContinue(int64_t step) {
+  if (desired() == Desired::kPause) {
+    if (const absl::Status status = Checkpoint(step); !status.ok()) {
+      base::LogWarning("no checkpoint before the pause", {{"error", status}});
+    }
+    base::ScopedWait wait(deps_.waits, "the job to be resumed", "coordinator");
+    while (desired() == Desired::kPause) deps_.clock->SleepFor(kLookAgain);
+  }
+  return desired() == Desired::kRun;
+}
+
+absl::Status LearnerRun::TrainFrom(int64_t first_step) {
+  const job::TrainingSpec& training = options_.spec.training;
+  DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan,
+                         training::PlanOptions(options_.spec));
+  BatchFeeder feeder({.first_step = first_step,
+                      .last_step = training.steps,
+                      .plan = plan,
+                      .call_timeout = options_.call_timeout},
+                     deps_.peers, deps_.clock, deps_.waits);
+  int skipped_in_a_row = 0;
+  int64_t step = first_step - 1;  // the last one made
+  absl::Time waiting_since = deps_.clock->Now();
+  while (step < training.steps) {
+    if (!MayContinue(step)) {
+      return desired() == Desired::kDrain && step > resumed_step_ ? Checkpoint(step)
+                                                                  : absl::OkStatus();
+    }
+    absl::StatusOr<FedBatch> fed = feeder.Next(deps_.clock->Now() + kLookAgain);
+    if (absl::IsDeadlineExceeded(fed.status())) continue;
+    if (absl::IsOutOfRange(fed.status())) break;
+    DTRPO_RETURN_IF_ERROR(fed.status());
+    const absl::Time started = deps_.clock->Now();
+
+    training::StepInput input{.step = step + 1,
+                              .policy_version = fed->batch.policy_version,
+                              .global_pairs = fed->batch.global_pairs,
+                              .pairs = TrainingPairs(*fed)};
+    DTRPO_ASSIGN_OR_RETURN(training::StepOutcome outcome, trainer_->Step(input));
+    ++step;
+    const absl::Time stepped = deps_.clock->Now();
+    outcome.values["seconds_batch_wait"] = absl::ToDoubleSeconds(started - waiting_since);
+    outcome.values["seconds_reference"] = absl::ToDoubleSeconds(fed->score_time);
+    outcome.values["seconds_step"] = absl::ToDoubleSeconds(stepped - started);
+    outcome.values["skipped"] = outcome.skipped;
+    deps_.metrics->batch_wait_seconds->Observe(outcome.values["seconds_batch_wait"]);
+    deps_.metrics->reference_seconds->Observe(outcome.values["seconds_reference"]);
+    deps_.metrics->step_seconds->Observe(outcome.values["seconds_step"]);
+    deps_.metrics->steps->Increment();
+    deps_.metrics->pairs->Increment(static_cast<double>(input.pairs.size()));
+    deps_.metrics->step->Set(static_cast<double>(step));
+    deps_.metrics->SetStepValues(outcome.values);
+
+    if (outcome.skipped) {
+      deps_.metrics->skipped_steps->Increment();
+      base::LogWarning("step skipped: numbers that aren't finite",
+                       {{"step", step}, {"pair", outcome.offending_pair}});
+    }
+    skipped_in_a_row = outcome.skipped ? skipped_in_a_row + 1 : 0;
+    if (skipped_in_a_row > training.max_skipped_steps) {
+      return Finish(
+          false,
+          absl::StrCat(skipped_in_a_row,
+                       " steps in a row gave numbers that aren't finite; last at step ", step,
+                       outcome.offending_pair.empty() ? "" : ", pair " + outcome.offending_pair),
+          step);
+    }
+    if (step % training.publish_every == 0)
+      DTRPO_RETURN_IF_ERROR(Publish(step, step / training.publish_every));
+    bool checkpoint_now =
+        step % training.checkpoint_every == 0 || step == training.steps || fed->batch.last;
+    DTRPO_RETURN_IF_ERROR(
+        Persist(absl::StrCat("report of step ", step), "coordinator",
+                [&](absl::Time deadline) -> absl::Status {
+                  DTRPO_ASSIGN_OR_RETURN(
+                      const bool asked,
+                      deps_.peers->ReportStep({step, version(), outcome.values}, deadline));
+                  checkpoint_now = checkpoint_now || asked;
+                  return absl::OkStatus();
+                }));
+    SetState(absl::StrCat("step ", step, " of ", training.steps), version());
+    if (checkpoint_now) DTRPO_RETURN_IF_ERROR(Checkpoint(step));
+    waiting_since = deps_.clock->Now();
+  }
+  // The final weights are evaluated, so they need a version even when the last interval was cut
+  // short.
+  if (step % training.publish_every != 0)
+    DTRPO_RETURN_IF_ERROR(Publish(step, step / training.publish_every + 1));
+  DTRPO_RETURN_IF_ERROR(Checkpoint(step));
+  return Finish(
+      true,
+      step == training.steps ? "all steps made" : absl::StrCat("the data ended at step ", step),
+      step);
+}
+
+absl::Status LearnerRun::Run() {
+  if (const absl::Status status = Load(); !status.ok()) {
+    // What is wrong with files doesn't get better by another attempt.
+    return Finish(false, std::string(status.message()), 0);
+  }
+  DTRPO_RETURN_IF_ERROR(
+      Publish(resumed_step_, resumed_step_ / options_.spec.training.publish_every));
+  const absl::Status status = TrainFrom(resumed_step_ + 1);
+  if (leaving()) return absl::OkStatus();
+  return status;
+}
+
+}  // namespace dtrpo::learner

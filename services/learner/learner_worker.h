@@ -1,0 +1,62 @@
+// Thread safety: Run() is called once, from the main thread of the process; Stop() from any.
+//
+// Follows the coordinator's assignment: one LearnerRun per granted (job, attempt), pausing and
+// letting go as told.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
+#include "common/base/file_system.h"
+#include "common/base/stop_signal.h"
+#include "common/base/wait_states.h"
+#include "common/rpc/channel_factory.h"
+#include "common/wire/worker_agent.h"
+#include "common/wire/worker_client.h"
+#include "services/learner/learner_metrics.h"
+#include "services/learner/learner_run.h"
+#include "services/learner/weights_publisher.h"
+
+namespace dtrpo::learner {
+
+class LearnerWorker {
+ public:
+  struct Options {
+    v1::RegisterWorkerRequest registration;
+    absl::Duration call_timeout = absl::Seconds(30);
+  };
+  // All outlive the worker.
+  struct Deps {
+    wire::WorkerClient* coordinator;
+    rpc::ChannelFactory* channels;
+    base::FileSystem* files;
+    base::Clock* clock;
+    base::WaitStateRegistry* waits;
+    const LearnerMetrics* metrics;
+  };
+  LearnerWorker(Options options, Deps deps);
+  ~LearnerWorker();
+
+  // Works until Stop(). A run under way writes its checkpoint first.
+  void Run();
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  void RunJob(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Follow(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
+  wire::WorkerReport Report() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const Options options_;
+  const Deps deps_;
+  base::StopSignal stop_;
+  absl::Mutex mutex_;
+  v1::JobRef job_ ABSL_GUARDED_BY(mutex_);  // of the run under way
+  std::shared_ptr<LearnerRun> run_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<WeightsPublisher> publisher_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<wire::WorkerAgent> agent_;  // last: its thread uses all of the above
+};
+
+}  // namespace dtrpo::learner

@@ -1,0 +1,105 @@
+#include "services/reference/reference_scorer.h"
+
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/logging.h"
+#include "common/base/retry_after.h"
+#include "common/base/status_macros.h"
+#include "common/checkpoint/checkpoint_folder.h"
+#include "common/dtrpo/trajectory_scorer.h"
+
+namespace dtrpo::reference {
+namespace {
+
+std::string CacheKey(const trajectory::MaskPlanOptions& options, const ScoreItem& item) {
+  return absl::StrCat(item.trajectory.id, "|", item.use_index, "|", options.job_seed, "|",
+                      options.exact ? 0 : options.draws, "|", static_cast<int>(options.boundary));
+}
+
+}  // namespace
+
+ReferenceScorer::ReferenceScorer(const Options& options, const ReferenceMetrics* metrics)
+    : options_(options), metrics_(metrics), cache_(options.cache_bytes) {}
+
+absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSpec& spec) {
+  absl::MutexLock lock(&mutex_);
+  if (model_ != nullptr && job_id_ == job_id) return absl::OkStatus();
+  model_.reset();
+  cache_.Clear();
+  checkpoint::DescriptorOverrides overrides;
+  if (spec.mask_token_id > 0) overrides.mask_token_id = spec.mask_token_id;
+  if (spec.block_size > 0) overrides.block_size = spec.block_size;
+  DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
+                         checkpoint::CheckpointFolder::Open(spec.path, overrides));
+  DTRPO_ASSIGN_OR_RETURN(model_, model::Transformer::Load(folder, {}));
+  job_id_ = job_id;
+  base::LogInfo("reference model loaded", {{"job", job_id}, {"path", spec.path}});
+  return absl::OkStatus();
+}
+
+void ReferenceScorer::Unload() {
+  absl::MutexLock lock(&mutex_);
+  model_.reset();
+  job_id_.clear();
+  cache_.Clear();
+}
+
+absl::StatusOr<std::vector<std::vector<float>>> ReferenceScorer::Score(
+    const std::string& job_id, const trajectory::MaskPlanOptions& options,
+    absl::Span<const ScoreItem> items) {
+  std::vector<std::vector<float>> scores(items.size());
+  std::vector<std::string> keys(items.size());
+  std::vector<size_t> missing;
+  for (size_t i = 0; i < items.size(); ++i) {
+    keys[i] = CacheKey(options, items[i]);
+    if (!cache_.Find(keys[i], &scores[i])) missing.push_back(i);
+  }
+  metrics_->cache_hits->Increment(static_cast<double>(items.size() - missing.size()));
+
+  absl::MutexLock lock(&mutex_);
+  if (model_ == nullptr || job_id_ != job_id) {
+    absl::Status status = absl::UnavailableError(
+        absl::StrCat("the reference model of job ", job_id, " isn't loaded yet"));
+    base::SetReason(status, "reference_loading");
+    base::SetRetryAfter(status, absl::Milliseconds(200));
+    return status;
+  }
+  torch::NoGradGuard no_grad;
+  for (size_t begin = 0; begin < missing.size(); begin += options_.batch_trajectories) {
+    const size_t end = std::min(missing.size(), begin + options_.batch_trajectories);
+    std::vector<trajectory::MaskPlan> plans;
+    plans.reserve(end - begin);
+    std::vector<objective::ScoreInput> inputs;
+    for (size_t m = begin; m < end; ++m) {
+      const ScoreItem& item = items[missing[m]];
+      plans.push_back(trajectory::MakeMaskPlan(item.trajectory, options, item.use_index));
+      inputs.push_back({&item.trajectory, &plans.back()});
+    }
+    const absl::Time started = absl::Now();
+    DTRPO_ASSIGN_OR_RETURN(const torch::Tensor terms,
+                           objective::ScoreTargets(*model_, inputs, options.boundary));
+    const torch::Tensor flat = terms.to(torch::kCPU, torch::kFloat32).contiguous();
+    const float* next = flat.const_data_ptr<float>();
+    for (size_t m = begin; m < end; ++m) {
+      const int64_t count = plans[m - begin].target_count;
+      scores[missing[m]].assign(next, next + count);
+      next += count;
+      cache_.Insert(keys[missing[m]], scores[missing[m]]);
+    }
+    metrics_->forwards->Increment();
+    metrics_->forward_seconds->Observe(absl::ToDoubleSeconds(absl::Now() - started));
+    metrics_->batch_fill_ratio->Observe(static_cast<double>(end - begin) /
+                                        options_.batch_trajectories);
+  }
+  metrics_->scored_trajectories->Increment(static_cast<double>(items.size()));
+  metrics_->cache_bytes->Set(static_cast<double>(cache_.size_bytes()));
+  return scores;
+}
+
+}  // namespace dtrpo::reference
