@@ -1,0 +1,184 @@
+#include "tools/dtrpoctl/display.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "common/base/check.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace dtrpo::ctl {
+namespace {
+
+using Row = std::vector<std::string>;
+
+// Columns as wide as their widest cell.
+std::string Table(const std::vector<Row>& rows) {
+  std::vector<size_t> widths;
+  for (const Row& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string table;
+  for (const Row& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      absl::StrAppend(&line, row[i]);
+      if (i + 1 < row.size()) line.append(widths[i] + 2 - row[i].size(), ' ');
+    }
+    absl::StrAppend(&table, line, "\n");
+  }
+  return table;
+}
+
+std::string Accuracy(const v1::EvaluationRecord& record) {
+  if (record.total() == 0) return "?";
+  return absl::StrFormat("%.3f", static_cast<double>(record.correct()) /
+                                     static_cast<double>(record.total()));
+}
+
+// "0.502 -> 0.610 (version 12)", with the evaluation that runs.
+std::string HeldOut(const v1::JobStatus& status) {
+  std::string text;
+  const v1::EvaluationRecord* first = nullptr;
+  const v1::EvaluationRecord* last = nullptr;
+  const v1::EvaluationRecord* running = nullptr;
+  for (const v1::EvaluationRecord& record : status.evaluations()) {
+    if (!record.complete()) {
+      running = &record;
+      continue;
+    }
+    if (first == nullptr) first = &record;
+    last = &record;
+  }
+  if (first != nullptr) text = Accuracy(*first);
+  if (last != first) absl::StrAppend(&text, " -> ", Accuracy(*last));
+  if (running != nullptr && !IsFinal(status.state())) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", "(evaluating version ", running->version(),
+                    ": ", running->total() + running->failed(), "/", running->prompts(), ")");
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string Seconds(double seconds) {
+  return absl::FormatDuration(absl::Seconds(static_cast<int64_t>(seconds + 0.5)));
+}
+
+std::string Time(int64_t unix_ms) {
+  if (unix_ms == 0) return "-";
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(unix_ms),
+                          absl::LocalTimeZone());
+}
+
+}  // namespace
+
+const char* StateWord(v1::JobState state) {
+  switch (state) {
+    case v1::PENDING:
+      return "PENDING";
+    case v1::RUNNING:
+      return "RUNNING";
+    case v1::PAUSED:
+      return "PAUSED";
+    case v1::RESTARTING:
+      return "RESTARTING";
+    case v1::SUCCEEDED:
+      return "SUCCEEDED";
+    case v1::FAILED:
+      return "FAILED";
+    case v1::JOB_CANCELLED:
+      return "CANCELLED";
+    default:
+      return "UNKNOWN";
+  }
+}
+
+bool IsFinal(v1::JobState state) {
+  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::JOB_CANCELLED;
+}
+
+std::string ProgressLine(const v1::JobStatus& status) {
+  std::string line = absl::StrFormat(
+      "%s  %s  step %d/%d  reward %.3f  held-out %s  %.0f tokens/s  version %d", status.job_id(),
+      StateWord(status.state()), status.step(), status.total_steps(), status.reward_mean(),
+      HeldOut(status), status.rollout_tokens_per_second(), status.version());
+  if (status.seconds_left() > 0) {
+    absl::StrAppend(&line, "  ", Seconds(status.seconds_left()), " left");
+  }
+  if (!status.reason().empty()) absl::StrAppend(&line, "  (", status.reason(), ")");
+  return line;
+}
+
+std::string Details(const v1::JobStatus& status) {
+  const v1::PromptCounts& prompts = status.prompts();
+  std::vector<Row> rows = {
+      {"job", status.job_id()},
+      {"state", StateWord(status.state())},
+      {"reason", status.reason().empty() ? "-" : status.reason()},
+      {"step", absl::StrCat(status.step(), " of ", status.total_steps())},
+      {"weights version", absl::StrCat(status.version())},
+      {"learner attempt", absl::StrCat(status.attempt())},
+      {"checkpoint", status.checkpoint().empty() ? "-" : status.checkpoint()},
+      {"reward", absl::StrFormat("%.3f", status.reward_mean())},
+      {"held-out", HeldOut(status)},
+      {"prompts",
+       absl::StrCat(prompts.issued(), " handed out: ", prompts.leased(), " leased, ",
+                    prompts.waiting(), " waiting, ", prompts.stored(), " stored, ",
+                    prompts.consumed(), " consumed, ", prompts.no_pair(), " without a pair, ",
+                    prompts.failed(), " failed, ", prompts.cancelled(), " cancelled; ",
+                    prompts.evicted_and_leased_again(), " evictions")},
+      {"sampled", absl::StrFormat("%d answers, %d tokens, %.0f tokens/s", status.rollout_samples(),
+                                  status.rollout_tokens(), status.rollout_tokens_per_second())},
+      {"submitted", Time(status.submitted_unix_ms())},
+      {"started", Time(status.started_unix_ms())},
+      {"finished", Time(status.finished_unix_ms())},
+  };
+  if (status.seconds_left() > 0) rows.push_back({"time left", Seconds(status.seconds_left())});
+  for (const v1::EvaluationRecord& record : status.evaluations()) {
+    rows.push_back({absl::StrCat("evaluation at version ", record.version()),
+                    absl::StrFormat("%s (%d of %d right, %d failed, %.2f tokens per forward)%s",
+                                    Accuracy(record), record.correct(), record.total(),
+                                    record.failed(), record.tokens_per_forward(),
+                                    record.complete() ? "" : ", not complete")});
+  }
+  for (Row& row : rows) row[0] += ":";
+  return Table(rows);
+}
+
+std::string JobTable(const v1::ListJobsResponse& jobs) {
+  std::vector<Row> rows = {{"JOB", "STATE", "STEP", "VERSION", "REWARD", "HELD-OUT", "REASON"}};
+  for (const v1::JobStatus& job : jobs.jobs()) {
+    rows.push_back({job.job_id(), StateWord(job.state()),
+                    absl::StrCat(job.step(), "/", job.total_steps()), absl::StrCat(job.version()),
+                    absl::StrFormat("%.3f", job.reward_mean()), HeldOut(job), job.reason()});
+  }
+  return Table(rows);
+}
+
+std::string WorkerTable(const v1::ListWorkersResponse& workers, int64_t now_unix_ms) {
+  std::vector<Row> rows = {
+      {"WORKER", "ROLE", "ADDRESS", "PID", "JOB", "VERSION", "HEARD", "STATE"}};
+  for (const v1::WorkerStatus& worker : workers.workers()) {
+    const int64_t silent_ms = std::max<int64_t>(0, now_unix_ms - worker.last_heartbeat_unix_ms());
+    rows.push_back({worker.worker_id(), worker.role(), worker.address(),
+                    absl::StrCat(worker.pid()), worker.job_id().empty() ? "-" : worker.job_id(),
+                    absl::StrCat(worker.version()),
+                    absl::StrFormat("%.1fs ago", static_cast<double>(silent_ms) / 1000),
+                    worker.state()});
+  }
+  return Table(rows);
+}
+
+std::string Json(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  DTRPO_CHECK(status.ok()) << status.ToString();
+  return json;
+}
+
+}  // namespace dtrpo::ctl

@@ -1,0 +1,131 @@
+// dtrpoctl: the job client. Spells the commands of commands.h on the command line.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <random>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
+#include "common/rpc/channel_factory.h"
+#include "tools/dtrpoctl/commands.h"
+#include "tools/dtrpoctl/exit_codes.h"
+
+namespace dtrpo::ctl {
+namespace {
+
+constexpr char kExamples[] =
+    "\nExamples:\n"
+    "  dtrpoctl submit job.yaml --watch      submit a job and follow it to its end\n"
+    "  dtrpoctl submit job.yaml --dry-run    check the file, print it with every default\n"
+    "  dtrpoctl list                         jobs and how they stand\n"
+    "  dtrpoctl get add-1 --json             everything about one job, for scripts\n"
+    "  dtrpoctl watch add-1                  progress until the job is over\n\n";
+
+// Random, so that two submissions of the same file are two jobs, while a repeated call is not.
+std::string NewIdempotencyKey() {
+  std::random_device random;
+  auto word = [&random] { return (uint64_t{random()} << 32) | random(); };
+  const uint64_t first = word();
+  return absl::StrCat(base::Hex64(first), base::Hex64(word()));
+}
+
+std::string DefaultAddress() {
+  const char* address = std::getenv("DTRPO_COORDINATOR");
+  return address == nullptr || *address == '\0' ? "127.0.0.1:7070" : address;
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("dtrpoctl: submits jobs to a dTRPO coordinator and shows how they do.", "dtrpoctl");
+  app.footer(absl::StrCat(kExamples, kExitCodesHelp));
+  app.require_subcommand(1);
+  app.fallthrough();  // options of dtrpoctl may stand after the command too
+
+  std::string address = DefaultAddress();
+  Session session = {.client = nullptr, .address = "", .out = &std::cout, .err = &std::cerr};
+  double timeout_seconds = 10;
+  bool insecure = false;
+  app.add_option("--address", address,
+                 "Coordinator, host:port; default: $DTRPO_COORDINATOR, else 127.0.0.1:7070");
+  app.add_option("--timeout", timeout_seconds, "Seconds to wait for an answer; default 10")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--json", session.json, "JSON instead of text, one object a line");
+  app.add_flag("--insecure", insecure, "Allow a coordinator that isn't on this machine, unencrypted");
+
+  std::function<int()> command;
+  std::string job_id;
+  auto add = [&](const char* name, const char* help, std::function<int()> run) {
+    CLI::App* sub = app.add_subcommand(name, help);
+    sub->callback([&command, run = std::move(run)] { command = run; });
+    return sub;
+  };
+  auto add_for_job = [&](const char* name, const char* help, std::function<int()> run) {
+    CLI::App* sub = add(name, help, std::move(run));
+    sub->add_option("JOB_ID", job_id, "As `submit` printed it, e.g. add-1")->required();
+    return sub;
+  };
+
+  SubmitOptions submit;
+  CLI::App* sub = add("submit", "Submit JOB.yaml and print the job's id",
+                      [&] { return Submit(session, submit); });
+  sub->add_option("JOB.yaml", submit.file,
+                  "The job; fields as in proto/dtrpo/v1/job.proto. Relative paths in it are taken "
+                  "from the current directory")
+      ->required();
+  sub->add_flag("--watch", submit.watch, "Follow the job to its end, as `watch` does");
+  sub->add_flag("--dry-run", submit.dry_run,
+                "Check the file and print the job with every default; submit nothing");
+  sub->add_option("--idempotency-key", submit.idempotency_key,
+                  "The same key again answers with the job made first; default: a random one");
+
+  bool steps = false;
+  add_for_job("get", "Show one job", [&] { return Get(session, job_id, steps); })
+      ->add_flag("--steps", steps, "With --json: also the learner's curve, a record per step");
+  add("list", "Show all jobs", [&] { return List(session); });
+  add_for_job("watch", "Show progress until the job is over",
+              [&] { return Watch(session, job_id); });
+  std::string reason;
+  add_for_job("cancel", "End a job; its checkpoints stay",
+              [&] { return Cancel(session, job_id, reason); })
+      ->add_option("--reason", reason, "Shown in the job's status");
+  add_for_job("pause", "Hold a job; it keeps its workers", [&] { return Pause(session, job_id); });
+  add_for_job("resume", "Go on with a paused job", [&] { return Resume(session, job_id); });
+  add("workers", "Show the registered workers", [&] { return Workers(session); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;  // 0: --help
+  }
+
+  if (submit.idempotency_key.empty()) submit.idempotency_key = NewIdempotencyKey();
+  submit.directory = std::filesystem::current_path().string();
+  session.address = address;
+  session.live = isatty(STDOUT_FILENO) != 0;
+  session.timeout = absl::Seconds(timeout_seconds);
+  rpc::ChannelOptions channel_options;
+  channel_options.identity.role = "client";
+  channel_options.insecure = insecure;
+  rpc::ChannelFactory channels(channel_options);
+  const auto channel = channels.Create(address);
+  if (!channel.ok()) {
+    Report(session, channel.status());
+    return kUsage;
+  }
+  // Few attempts: a person waits for the answer, and a coordinator that restarts is back within a second or two.
+  const auto client = wire::MakeJobClient(
+      *channel, {.target = absl::StrCat("coordinator ", address),
+                 .seed = std::random_device()(),
+                 .retry = {.attempt_timeout = std::max(session.timeout, absl::Minutes(2)),
+                           .max_attempts = 5}});
+  session.client = client.get();
+  return command();
+}
+
+}  // namespace
+}  // namespace dtrpo::ctl
+
+int main(int argc, char** argv) { return dtrpo::ctl::Run(argc, argv); }
