@@ -46,6 +46,11 @@ class CheckpointFolder {
   // NOT_FOUND naming folder and tensor.
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const;
 
+  // The file with the tensors, or the folder when several files hold them: for messages.
+  const std::string& tensor_source() const {
+    return shards_.size() == 1 ? shards_.front()->file() : path_;
+  }
+
   // Names of the regular files that are neither weights nor a marker, sorted; config.json included.
   const std::vector<std::string>& carried_files() const { return carried_files_; }
 

@@ -1,7 +1,7 @@
 #include "common/model/attention_plan.h"
 
+#include <iterator>
 #include <map>
-#include <numeric>
 #include <utility>
 
 namespace dtrpo::model {
@@ -14,14 +14,14 @@ int64_t KeyRows(const Segment& segment) {
 }
 
 void Check(const RowBatch& batch, int64_t cache_capacity_rows, int64_t vocab_size) {
-  const int64_t rows = batch.token_ids.size();
+  const int64_t rows = std::ssize(batch.token_ids);
   const bool cached = cache_capacity_rows >= 0;
   const int64_t key_rows = cached ? cache_capacity_rows : rows;
   TORCH_CHECK(rows > 0, "an empty row batch");
-  TORCH_CHECK(static_cast<int64_t>(batch.positions.size()) == rows, rows, " token ids but ",
-              batch.positions.size(), " positions");
-  TORCH_CHECK(static_cast<int64_t>(batch.cache_rows.size()) == (cached ? rows : 0),
-              "cache_rows has ", batch.cache_rows.size(), " entries for ", rows, " rows ",
+  TORCH_CHECK(std::ssize(batch.positions) == rows, rows, " token ids but ", batch.positions.size(),
+              " positions");
+  TORCH_CHECK(std::ssize(batch.cache_rows) == (cached ? rows : 0), "cache_rows has ",
+              batch.cache_rows.size(), " entries for ", rows, " rows ",
               cached ? "with a cache" : "without a cache");
   for (int64_t id : batch.token_ids) {
     TORCH_CHECK(id >= 0 && id < vocab_size, "token id ", id, " outside [0, ", vocab_size, ")");
@@ -48,7 +48,7 @@ void Check(const RowBatch& batch, int64_t cache_capacity_rows, int64_t vocab_siz
 std::vector<std::vector<int64_t>> GroupSegments(const std::vector<Segment>& segments) {
   std::vector<std::vector<int64_t>> groups;
   std::map<std::pair<int64_t, int64_t>, size_t> group_of;
-  for (size_t i = 0; i < segments.size(); ++i) {
+  for (int64_t i = 0; i < std::ssize(segments); ++i) {
     const auto shape = std::make_pair(segments[i].end - segments[i].begin, KeyRows(segments[i]));
     const auto [it, added] = group_of.emplace(shape, groups.size());
     if (added) groups.emplace_back();
@@ -82,7 +82,7 @@ AttentionPlan AttentionPlan::Build(const RowBatch& batch, int64_t cache_capacity
                                    int64_t vocab_size, const torch::Device& device) {
   Check(batch, cache_capacity_rows, vocab_size);
   const bool cached = cache_capacity_rows >= 0;
-  const int64_t rows = batch.token_ids.size();
+  const int64_t rows = std::ssize(batch.token_ids);
   const std::vector<std::vector<int64_t>> grouped = GroupSegments(batch.segments);
 
   std::vector<int64_t> order;  // plan's row -> caller's row
@@ -100,7 +100,7 @@ AttentionPlan AttentionPlan::Build(const RowBatch& batch, int64_t cache_capacity
   for (const std::vector<int64_t>& members : grouped) {
     const Segment& first = batch.segments[members.front()];
     AttentionGroup group;
-    group.segments = members.size();
+    group.segments = std::ssize(members);
     group.query_begin = query_begin;
     group.query_rows = first.end - first.begin;
     group.key_rows = KeyRows(first);

@@ -3,9 +3,9 @@
 
 namespace dtrpo::model {
 
-// Threads that one LibTorch operation uses. Operations themselves run one after another: the
-// processes of a cluster share the machine's cores, and a second pool would only get in the way.
-// REQUIRES: threads >= 1.
+// Threads that one LibTorch operation uses, for every thread of the process; unset, it is all
+// cores. The processes of a cluster share the machine, and each is told its part. REQUIRES: threads
+// >= 1.
 void SetThreads(int threads);
 
 }  // namespace dtrpo::model

@@ -97,7 +97,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
   NamedTensors tensors;
   for (const std::string& name : owner->TensorNames()) {
     const checkpoint::TensorView& view = *owner->Find(name);
-    const std::string what = absl::StrCat(folder.path(), ": tensor ", name);
+    const std::string what = absl::StrCat(folder.tensor_source(), ": tensor ", name);
     DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype,
                            base::Annotate(ParseDtype(checkpoint::DTypeName(view.dtype)), what));
     DTRPO_ASSIGN_OR_RETURN(torch::Tensor tensor,
@@ -107,7 +107,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
   return TorchBoundary([&]() -> absl::StatusOr<std::unique_ptr<Transformer>> {
     DTRPO_ASSIGN_OR_RETURN(
         TransformerWeights weights,
-        AssembleWeights(folder.descriptor(), tensors, options.dtype, folder.path()));
+        AssembleWeights(folder.descriptor(), tensors, options.dtype, folder.tensor_source()));
     if (options.requires_grad) {  // trained parameters are written to, a mapped file can't be
       for (Parameter& parameter : ParametersOf(folder.descriptor(), weights)) {
         *parameter.tensor = parameter.tensor->clone();
@@ -120,6 +120,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::FromTensors(
     const ModelDescriptor& descriptor, NamedTensors tensors, const LoadOptions& options) {
+  DTRPO_RETURN_IF_ERROR(checkpoint::Validate(descriptor));
   return TorchBoundary([&]() -> absl::StatusOr<std::unique_ptr<Transformer>> {
     DTRPO_ASSIGN_OR_RETURN(TransformerWeights weights,
                            AssembleWeights(descriptor, tensors, options.dtype, "weights"));

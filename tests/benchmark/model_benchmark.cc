@@ -6,7 +6,7 @@
 // Score         S sequences of 3 blocks, each block re-masked once, forward only
 // TrainStep     the same with log-probabilities and the backward pass
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <vector>

@@ -104,7 +104,8 @@ TEST_F(LoadingTest, EveryProblemIsNamedInOneError) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(
       std::string(status.message()),
-      AllOf(HasSubstr("/model"), HasSubstr("model.layers.1.self_attn.k_proj.bias is missing"),
+      AllOf(HasSubstr("/model/model.safetensors: "),
+            HasSubstr("model.layers.1.self_attn.k_proj.bias is missing"),
             HasSubstr("model.norm.weight holds NaN or infinite numbers"),
             HasSubstr("model.layers.0.mlp.up_proj.weight holds NaN or infinite numbers"),
             HasSubstr("model.layers.0.mlp.gate_proj.weight has shape [12, 7], expected [12, 8]"),
