@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/base/fake_metrics.h"
@@ -35,7 +36,10 @@ class FakeService : public v1::IntrospectionService::Service {
                          v1::HandshakeResponse* response) override {
     return Serve(*context, [&](const IncomingCall& call) {
       ++acted;
-      last_call = call;
+      {
+        absl::MutexLock lock(&mutex);  // several calls may run at once
+        last_call = call;
+      }
       response->set_role("fake");
       return answer ? answer() : absl::OkStatus();
     });
@@ -47,6 +51,7 @@ class FakeService : public v1::IntrospectionService::Service {
   }
 
   std::atomic<int> acted{0};
+  absl::Mutex mutex;
   IncomingCall last_call;
   std::function<absl::Status()> answer;
 };
