@@ -1,0 +1,146 @@
+// One job's ReplayTable with what it needs to be shared: a lock, the log in front of it, and
+// waiting for batches. Thread-safe.
+//
+//   caller -> JobTable --- decide ---> ReplayTable
+//                |  ^--- apply -----------^
+//                +--- log first --> StorageEngine (the log is named by the job id)
+//
+// Nothing is answered before the storage engine has confirmed the records behind the answer. When
+// it can't, the call fails and the table is as before.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/wait_states.h"
+#include "common/storage/storage_engine.h"
+#include "services/replay/replay_metrics.h"
+#include "services/replay/replay_table.h"
+
+namespace dtrpo::replay {
+
+inline constexpr char kJobClosed[] = "job_closed";        // FAILED_PRECONDITION
+inline constexpr char kShuttingDown[] = "shutting_down";  // UNAVAILABLE
+
+// All outlive the table.
+struct JobTableDeps {
+  storage::StorageEngine* engine;
+  ReplayMetrics* metrics;
+  base::WaitStateRegistry* waits = nullptr;  // null: waits aren't registered
+  base::Clock* clock = base::RealClock();
+  int64_t records_per_snapshot = 10000;  // of the log, before a snapshot replaces them
+};
+
+// A pair and its bytes, which the table doesn't look into.
+struct StoredPair {
+  int64_t version = 0;  // -1: external
+  std::string body;
+};
+
+struct InsertOutcome {
+  bool duplicate = false;
+  storage::Durability durability = storage::Durability::kMemory;
+};
+
+struct BatchRequest {
+  int64_t batch = 0;
+  int32_t attempt = 0;
+  int32_t rank = 0;
+  int32_t world = 1;
+};
+
+struct RankBatch {
+  struct Entry {
+    std::string body;
+    int32_t use_index = 0;
+    int64_t lag_versions = 0;
+  };
+  int64_t number = 0;
+  int64_t policy_version = 0;
+  int64_t global_pairs = 0;
+  bool last = false;
+  std::vector<Entry> entries;  // the rank's slice
+};
+
+struct EventPage {
+  std::vector<PromptEvent> events;
+  int64_t last_position = 0;  // of the log, not of the page
+};
+
+struct TableStats {
+  TableOptions options;
+  TableCounters counters;
+  int64_t items = 0;
+  int64_t bytes = 0;
+  int64_t available_items = 0;
+  int64_t assigned_items = 0;
+  int64_t formed_batch = 0;
+  int64_t acknowledged_batch = 0;
+  int64_t newest_version = 0;
+  int64_t duplicate_inserts = 0;  // since the process started
+  int32_t attempt = 0;
+  bool checkpoint_wanted = false;
+};
+
+class JobTable {
+ public:
+  // A new job. REQUIRES: options that Complete() returned; the job has no log.
+  static absl::StatusOr<std::unique_ptr<JobTable>> Create(const std::string& job_id,
+                                                          const TableOptions& options,
+                                                          const JobTableDeps& deps);
+  // From the job's log.
+  static absl::StatusOr<std::unique_ptr<JobTable>> Restore(const std::string& job_id,
+                                                           const JobTableDeps& deps);
+  ~JobTable();
+
+  // Errors are ReplayTable's (replay_table.h lists the reasons), "job_closed", and the engine's.
+  absl::StatusOr<InsertOutcome> Insert(const PromptKey& prompt, std::vector<StoredPair> pairs);
+  // Waits for pairs until shortly before `deadline`, so that the answer still arrives, or until
+  // `cancelled` (asked about once a second).
+  absl::StatusOr<RankBatch> GetBatch(const BatchRequest& request, absl::Time deadline,
+                                     const std::function<bool()>& cancelled);
+  absl::Status Acknowledge(int32_t attempt, int64_t up_to_batch);
+  absl::Status SetMarks(int64_t newest_version, bool end_of_data, int64_t forget_epochs_below);
+  absl::StatusOr<EventPage> PollEvents(int64_t after_position, int64_t max_events,
+                                       int64_t acknowledged_position);
+  TableStats Stats() const;
+
+  // Deletes everything but the fact that the job was closed.
+  absl::Status Close();
+  // Calls that wait, and later ones, answer UNAVAILABLE "shutting_down".
+  void Stop();
+
+ private:
+  JobTable(std::string job_id, const JobTableDeps& deps, ReplayTable table,
+           storage::Position logged_position, storage::Position snapshot_position);
+
+  absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Commit(const LogRecords& records, std::vector<StoredPair> pairs = {})
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteSnapshotWhenDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status FormUpTo(int64_t batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<RankBatch> ReadSlice(const BatchRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::string job_id_;
+  const JobTableDeps deps_;
+
+  mutable absl::Mutex mutex_;
+  ReplayTable table_ ABSL_GUARDED_BY(mutex_);
+  storage::Position logged_position_ ABSL_GUARDED_BY(mutex_);
+  storage::Position snapshot_position_ ABSL_GUARDED_BY(mutex_);
+  int64_t commits_ ABSL_GUARDED_BY(mutex_) = 0;  // what waiting calls watch
+  int64_t duplicate_inserts_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace dtrpo::replay

@@ -1,0 +1,55 @@
+// Thread safety: as the registry's metrics. Every metric of the replay service, in one place.
+// No job label: jobs come and go, and a store works for few at a time; per-job numbers are in
+// GetReplayStats.
+#pragma once
+
+#include "common/base/metrics.h"
+
+namespace dtrpo::replay {
+
+struct ReplayMetrics {
+  explicit ReplayMetrics(base::MetricsRegistry* registry)
+      : stored_pairs(registry->GetGauge("dtrpo_replay_stored_pairs", "Pairs in the store")),
+        stored_bytes(registry->GetGauge("dtrpo_replay_stored_bytes", "Bytes of stored pairs")),
+        available_pairs(registry->GetGauge("dtrpo_replay_available_pairs",
+                                           "Stored pairs that fit the next batch")),
+        assigned_pairs(registry->GetGauge("dtrpo_replay_assigned_pairs",
+                                          "Stored pairs in unacknowledged batches")),
+        inserted_pairs(registry->GetCounter("dtrpo_replay_inserted_pairs_total", "Pairs stored")),
+        inserted_prompts(registry->GetCounter("dtrpo_replay_inserted_prompts_total",
+                                              "Prompts stored with their pairs")),
+        no_pair_prompts(registry->GetCounter("dtrpo_replay_no_pair_prompts_total",
+                                             "Prompts that made no pair")),
+        duplicate_inserts(registry->GetCounter("dtrpo_replay_duplicate_inserts_total",
+                                               "Inserts that were stored before")),
+        refused_inserts(registry->GetCounter("dtrpo_replay_refused_inserts_total",
+                                             "Inserts put off because the store is full")),
+        evicted_pairs(registry->GetCounter("dtrpo_replay_evicted_pairs_total",
+                                           "Pairs that grew stale before their first use")),
+        consumed_pairs(registry->GetCounter("dtrpo_replay_consumed_pairs_total",
+                                            "Pairs deleted after their batches were acknowledged")),
+        formed_batches(registry->GetCounter("dtrpo_replay_formed_batches_total", "Batches formed")),
+        batch_wait_seconds(registry->GetHistogram("dtrpo_replay_batch_wait_seconds",
+                                                  "Time that a batch request waited for pairs",
+                                                  base::LatencyBuckets())),
+        pair_lag_versions(registry->GetHistogram("dtrpo_replay_pair_lag_versions",
+                                                 "Age of the pairs of a batch when it was formed",
+                                                 {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32})) {}
+
+  base::Gauge* stored_pairs;
+  base::Gauge* stored_bytes;
+  base::Gauge* available_pairs;
+  base::Gauge* assigned_pairs;
+  base::Counter* inserted_pairs;
+  base::Counter* inserted_prompts;
+  base::Counter* no_pair_prompts;
+  base::Counter* duplicate_inserts;
+  base::Counter* refused_inserts;
+  base::Counter* evicted_pairs;
+  base::Counter* consumed_pairs;
+  base::Counter* formed_batches;
+  base::Histogram* batch_wait_seconds;
+  base::Histogram* pair_lag_versions;
+};
+
+}  // namespace dtrpo::replay

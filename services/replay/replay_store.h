@@ -1,0 +1,51 @@
+// All jobs of a replay process: opens, closes, finds and restores their tables. Thread-safe.
+//
+// A closed job leaves a tombstone for ever: opening it again is refused, so a rollout that missed
+// the end of its job can't bring it back.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "services/replay/job_table.h"
+
+namespace dtrpo::replay {
+
+inline constexpr char kUnknownJob[] = "unknown_job";        // NOT_FOUND
+inline constexpr char kOptionsDiffer[] = "options_differ";  // FAILED_PRECONDITION
+
+class ReplayStore {
+ public:
+  // `prefetch_batches`: of every job opened here; 0: job::kPrefetchBatches.
+  explicit ReplayStore(const JobTableDeps& deps, int32_t prefetch_batches = 0);
+
+  // Rebuilds every job in the engine. Call once, before the first request.
+  absl::Status Restore();
+
+  // Repeating it with the same options changes nothing.
+  absl::Status Open(const std::string& job_id, TableOptions options);
+  // Idempotent; also for a job that was never opened here.
+  absl::Status Close(const std::string& job_id);
+  // NOT_FOUND "unknown_job"; FAILED_PRECONDITION "job_closed" comes from the table's operations.
+  // Tables live as long as the store.
+  absl::StatusOr<JobTable*> Find(absl::string_view job_id) const;
+  int64_t jobs() const;
+
+  // See JobTable::Stop.
+  void Stop();
+
+ private:
+  const JobTableDeps deps_;
+  const int32_t prefetch_batches_;
+  mutable absl::Mutex mutex_;
+  std::map<std::string, std::unique_ptr<JobTable>, std::less<>> tables_ ABSL_GUARDED_BY(mutex_);
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace dtrpo::replay

@@ -1,0 +1,238 @@
+// The service over a real connection, with the client that the other services use.
+#include "services/replay/replay_service.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "common/base/fake_metrics.h"
+#include "common/base/retry_after.h"
+#include "common/rpc/channel_factory.h"
+#include "common/rpc/rpc_server.h"
+#include "common/rpc/unary_call.h"
+#include "common/storage/memory_engine.h"
+#include "common/wire/replay_client.h"
+#include "common/wire/trajectory_codec.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/replay/test_pair.h"
+
+namespace dtrpo::replay {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kJob[] = "add-1";
+
+v1::ReplayJobOptions Options() {
+  v1::ReplayJobOptions options;
+  options.set_pairs_per_batch(2);
+  options.set_publish_every(1);
+  options.set_max_staleness(1);
+  options.set_max_pairs_per_prompt(2);
+  options.set_total_steps(100);
+  options.set_checkpoint_every(5);
+  return options;
+}
+
+class ReplayServiceTest : public ::testing::Test {
+ protected:
+  ReplayServiceTest()
+      : metrics_(&registry_),
+        store_({.engine = &engine_, .metrics = &metrics_}),
+        service_(&store_),
+        server_(*rpc::RpcServer::Start({}, {&service_})) {
+    Connect({});
+  }
+
+  void Connect(rpc::FaultOptions faults) {
+    factory_ = std::make_unique<rpc::ChannelFactory>(
+        rpc::ChannelOptions{.identity = {.role = "rollout"}, .faults = std::move(faults)});
+    channel_ = *factory_->Create(server_->address().ToString());
+    wire::ClientOptions options;
+    options.target = "replay";
+    options.retry.initial_backoff = absl::Milliseconds(1);
+    client_ = *wire::MakeReplayClient({channel_}, options);
+  }
+
+  absl::Time Soon() const { return absl::Now() + absl::Seconds(20); }
+  absl::Time VerySoon() const { return absl::Now() + absl::Milliseconds(300); }
+
+  absl::StatusOr<wire::InsertResult> Insert(int64_t prompt, int pairs, int64_t version = 0) {
+    wire::PromptOutcome outcome;
+    outcome.prompt_index = prompt;
+    for (int i = 0; i < pairs; ++i) {
+      outcome.pairs.push_back(TestPair(absl::StrCat(kJob, "/0/", prompt, "/0/p", i), version));
+    }
+    return client_->Insert({kJob}, outcome, Soon());
+  }
+
+  // What no well-behaved client sends.
+  absl::Status InsertRaw(const v1::InsertRequest& request) {
+    auto stub = v1::ReplayService::NewStub(channel_);
+    return rpc::UnaryCall(stub.get(), &v1::ReplayService::StubInterface::Insert, request,
+                          {.deadline = Soon()})
+        .status();
+  }
+
+  base::FakeMetrics registry_;
+  storage::MemoryEngine engine_;
+  ReplayMetrics metrics_;
+  ReplayStore store_;
+  ReplayService service_;
+  std::unique_ptr<rpc::RpcServer> server_;
+  std::unique_ptr<rpc::ChannelFactory> factory_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<wire::ReplayClient> client_;
+};
+
+TEST_F(ReplayServiceTest, APairComesBackAsItWasInserted) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  absl::StatusOr<wire::InsertResult> inserted = Insert(3, 2);
+  ASSERT_TRUE(inserted.ok()) << inserted.status();
+  EXPECT_FALSE(inserted->duplicate);
+  EXPECT_EQ(inserted->durability, v1::MEMORY);
+  absl::StatusOr<wire::Batch> batch = client_->GetBatch({kJob, 1}, 1, 1, 2, Soon());
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(batch->number, 1);
+  EXPECT_EQ(batch->global_pairs, 2);
+  ASSERT_EQ(batch->items.size(), 1u);
+  v1::PreferencePair expected, got;
+  wire::ToProto(TestPair("add-1/0/3/0/p1", 0), &expected);
+  wire::ToProto(batch->items[0].pair, &got);
+  EXPECT_EQ(got.SerializeAsString(), expected.SerializeAsString());
+}
+
+// Invariant 6: an insert repeated after a lost reply stores once.
+TEST_F(ReplayServiceTest, AnInsertRepeatedAfterALostReplyStoresOnce) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  Connect({.lost_request_probability = 0.2,
+           .lost_reply_probability = 0.5,
+           .seed = 7,
+           .methods = {"ReplayService/Insert"}});
+  for (int prompt = 0; prompt < 6; ++prompt) ASSERT_TRUE(Insert(prompt, 1).ok());
+  absl::StatusOr<v1::GetReplayStatsResponse> stats = client_->GetStats(kJob, Soon());
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_EQ(stats->items(), 6);
+  EXPECT_EQ(stats->inserted_prompts(), 6);
+  EXPECT_GT(stats->duplicate_inserts(), 0) << "no reply was lost: the test shows nothing";
+}
+
+TEST_F(ReplayServiceTest, LostRepliesChangeNoBatch) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  for (int prompt = 0; prompt < 6; ++prompt) ASSERT_TRUE(Insert(prompt, 1, 2).ok());
+  Connect({.lost_reply_probability = 0.5, .seed = 3});
+  for (int64_t n : {1, 2, 3, 2, 1}) {
+    absl::StatusOr<wire::Batch> batch = client_->GetBatch({kJob, 1}, n, 0, 1, Soon());
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    ASSERT_EQ(batch->items.size(), 2u);
+    EXPECT_EQ(batch->items[0].pair.id, absl::StrCat("add-1/0/", 2 * (n - 1), "/0/p0"));
+    EXPECT_EQ(batch->policy_version, n - 1);
+  }
+  ASSERT_TRUE(client_->Acknowledge({kJob, 1}, 2, Soon()).ok());
+  EXPECT_EQ(client_->GetStats(kJob, Soon())->items(), 2);
+}
+
+TEST_F(ReplayServiceTest, RefusesJobsThatNobodyOpened) {
+  absl::StatusOr<wire::InsertResult> result = Insert(0, 1);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(base::GetReason(result.status()), "unknown_job");
+  EXPECT_EQ(client_->OpenJob("", Options(), Soon()).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ReplayServiceTest, OpeningAgainChangesNothingButOtherOptionsAreRefused) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  ASSERT_TRUE(Insert(0, 1).ok());
+  EXPECT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  v1::ReplayJobOptions other = Options();
+  other.set_pairs_per_batch(3);
+  EXPECT_EQ(base::GetReason(client_->OpenJob(kJob, other, Soon())), "options_differ");
+  EXPECT_EQ(client_->GetStats(kJob, Soon())->items(), 1);
+}
+
+TEST_F(ReplayServiceTest, AClosedJobStaysClosed) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  ASSERT_TRUE(Insert(0, 1).ok());
+  ASSERT_TRUE(client_->CloseJob(kJob, Soon()).ok());
+  EXPECT_TRUE(client_->CloseJob(kJob, Soon()).ok());
+  EXPECT_EQ(base::GetReason(Insert(1, 1).status()), "job_closed");
+  EXPECT_EQ(base::GetReason(client_->OpenJob(kJob, Options(), Soon())), "job_closed");
+  EXPECT_TRUE(client_->CloseJob("never-opened", Soon()).ok());
+  EXPECT_EQ(base::GetReason(client_->OpenJob("never-opened", Options(), Soon())), "job_closed");
+}
+
+TEST_F(ReplayServiceTest, AnswersNotEnoughItemsBeforeTheCallersDeadline) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  absl::Status status = client_->GetBatch({kJob, 1}, 1, 0, 1, VerySoon()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_EQ(base::GetReason(status), "not_enough_items");
+}
+
+TEST_F(ReplayServiceTest, TellsTheCoordinatorWhatBecameOfThePrompts) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  ASSERT_TRUE(Insert(0, 2).ok());
+  ASSERT_TRUE(Insert(1, 0).ok());
+  ASSERT_TRUE(Insert(2, 1).ok());
+  ASSERT_TRUE(client_->SetNewestVersion(kJob, {.version = 1, .end_of_data = true}, Soon()).ok());
+  ASSERT_TRUE(client_->GetBatch({kJob, 1}, 2, 0, 1, Soon())->last);
+  ASSERT_TRUE(client_->Acknowledge({kJob, 1}, 2, Soon()).ok());
+
+  absl::StatusOr<v1::PollPromptEventsResponse> first =
+      client_->PollPromptEvents(kJob, 0, 2, Soon());
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->position(), 5);  // of the last event there is
+  ASSERT_EQ(first->events_size(), 2);
+  EXPECT_EQ(first->events(0).kind(), v1::PromptEvent::STORED);
+  EXPECT_EQ(first->events(0).pairs(), 2);
+  EXPECT_EQ(first->events(1).kind(), v1::PromptEvent::NO_PAIR);
+
+  absl::StatusOr<v1::PollPromptEventsResponse> rest = client_->PollPromptEvents(kJob, 3, 0, Soon());
+  ASSERT_EQ(rest->events_size(), 2);
+  EXPECT_EQ(rest->events(0).kind(), v1::PromptEvent::CONSUMED);
+  EXPECT_EQ(rest->events(0).position(), 4);
+  EXPECT_EQ(rest->events(0).prompt().prompt_index(), 0);
+  EXPECT_EQ(rest->events(1).prompt().prompt_index(), 2);
+}
+
+TEST_F(ReplayServiceTest, HostilePairsAreRefusedByFieldAndNothingIsStored) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  v1::InsertRequest good;
+  good.mutable_job()->set_job_id(kJob);
+  wire::ToProto(TestPair("p", 0), good.add_pairs());
+  wire::ToProto(TestPair("q", 0), good.add_pairs());
+
+  v1::InsertRequest bad = good;
+  bad.mutable_pairs(1)->mutable_rejected()->set_unmask_step(2, 99);
+  EXPECT_THAT(InsertRaw(bad).message(), HasSubstr("pairs[1]"));
+  EXPECT_THAT(InsertRaw(bad).message(), HasSubstr("unmask_step"));
+  bad = good;
+  bad.mutable_pairs(0)->mutable_chosen()->set_seed("minus one");
+  EXPECT_THAT(InsertRaw(bad).message(), HasSubstr("seed"));
+  bad = good;
+  bad.set_no_pair(true);
+  EXPECT_THAT(InsertRaw(bad).message(), HasSubstr("no_pair"));
+  bad = good;
+  bad.clear_pairs();
+  EXPECT_THAT(InsertRaw(bad).message(), HasSubstr("no_pair"));
+  bad = good;
+  bad.set_epoch(-1);
+  EXPECT_THAT(InsertRaw(bad).message(), HasSubstr("epoch"));
+  EXPECT_EQ(client_->GetStats(kJob, Soon())->items(), 0);
+  EXPECT_TRUE(InsertRaw(good).ok());
+}
+
+TEST_F(ReplayServiceTest, ARestoredStoreKnowsItsJobs) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  ASSERT_TRUE(client_->CloseJob("old", Soon()).ok());
+  ASSERT_TRUE(Insert(0, 2).ok());
+  ReplayStore restored({.engine = &engine_, .metrics = &metrics_});
+  ASSERT_TRUE(restored.Restore().ok());
+  EXPECT_EQ(restored.jobs(), 2);
+  EXPECT_EQ((*restored.Find(kJob))->Stats().items, 2);
+  EXPECT_FALSE(restored.Open("old", TableOptions()).ok());
+}
+
+}  // namespace
+}  // namespace dtrpo::replay
