@@ -26,12 +26,12 @@ inline constexpr absl::string_view kMarkerFile = "checkpoint_complete.json";
 struct CheckpointContents {
   // File name -> tensors, whose data is borrowed until the call returns. "model.safetensors" for
   // the weights; a learner adds "optimizer.safetensors".
-  std::map<std::string, std::vector<TensorView>> tensor_files;
+  std::map<std::string, std::vector<TensorView>> tensor_files = {};
   // Files taken over as they are: these names from this folder.
-  std::string copy_from;
-  std::vector<std::string> copy_names;
+  std::string copy_from = {};
+  std::vector<std::string> copy_names = {};
   // Name -> content; wins over a copied file of the same name.
-  std::map<std::string, std::string> extra_files;
+  std::map<std::string, std::string> extra_files = {};
 };
 
 struct WriteOptions {

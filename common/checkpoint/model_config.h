@@ -49,16 +49,16 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view json, const std::
 
 // What the files beside config.json say.
 struct TokenFiles {
-  std::optional<int32_t> mask_token_id;     // an added token with a known mask's name
-  std::vector<int32_t> generation_eos_ids;  // generation_config.json
-  std::optional<int32_t> generation_pad_id;
+  std::optional<int32_t> mask_token_id = {};     // an added token with a known mask's name
+  std::vector<int32_t> generation_eos_ids = {};  // generation_config.json
+  std::optional<int32_t> generation_pad_id = {};
 };
 
 // Explicit values win over every file.
 struct DescriptorOverrides {
-  std::optional<int32_t> mask_token_id;
-  std::optional<int32_t> block_size;
-  std::vector<int32_t> stop_ids;  // empty: from the files
+  std::optional<int32_t> mask_token_id = {};
+  std::optional<int32_t> block_size = {};
+  std::vector<int32_t> stop_ids = {};  // empty: from the files
 };
 
 // Mask id: override, config, added tokens. Stop ids: override, else those of generation_config.json

@@ -91,7 +91,7 @@ class SafetensorsFile {
 struct TensorSpec {
   std::string name;
   DType dtype = DType::kF32;
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape = {};
 };
 
 // Bytes of a tensor; INVALID_ARGUMENT for a negative dimension or more than 2^62 bytes.
