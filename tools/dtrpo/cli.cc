@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "tools/dtrpo/generate_command.h"
 #include "tools/dtrpo/score_command.h"
@@ -39,7 +40,12 @@ int RunCli(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    const std::vector<CLI::App*> parsed = app.get_subcommands();
+    const std::string program =
+        parsed.empty() ? "dtrpo" : absl::StrCat("dtrpo ", parsed.front()->get_name());
+    std::cerr << program << ": " << error.what() << " (`" << program << " --help` explains)\n";
+    return kExitUsage;
   }
   for (const auto& command : commands) {
     if (!app.got_subcommand(command->name())) continue;

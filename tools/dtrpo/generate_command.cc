@@ -12,9 +12,9 @@
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
 #include "common/diffusion/unmask_policy.h"
+#include "common/text/prompt_encoder.h"
 #include "common/trajectory/ids.h"
 #include "common/wire/trajectory_codec.h"
-#include "tools/dtrpo/prompt_encoder.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -126,9 +126,9 @@ absl::Status GenerateCommand::CheckOptions() const {
 
 absl::Status GenerateCommand::Run() {
   DTRPO_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(model_));
-  DTRPO_ASSIGN_OR_RETURN(const PromptEncoder encoder,
-                         PromptEncoder::Load(model_.path, !raw_prompts_));
-  DTRPO_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(loaded, encoder));
+  DTRPO_ASSIGN_OR_RETURN(const text::PromptEncoder encoder,
+                         text::PromptEncoder::Load(model_.path, !raw_prompts_));
+  DTRPO_ASSIGN_OR_RETURN(const std::vector<text::Prompt> prompts, ReadPrompts(loaded, encoder));
 
   diffusion::SamplerOptions options;
   options.parameters = parameters_;
@@ -171,14 +171,14 @@ absl::Status GenerateCommand::Run() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<Prompt>> GenerateCommand::ReadPrompts(
-    const LoadedModel& loaded, const PromptEncoder& encoder) const {
+absl::StatusOr<std::vector<text::Prompt>> GenerateCommand::ReadPrompts(
+    const LoadedModel& loaded, const text::PromptEncoder& encoder) const {
   DTRPO_ASSIGN_OR_RETURN(const std::string content, base::PosixFileSystem()->Read(prompts_path_));
   DTRPO_ASSIGN_OR_RETURN(
-      std::vector<Prompt> prompts,
-      ParsePrompts(content, prompts_path_, encoder, loaded.folder.descriptor().vocab_size));
+      std::vector<text::Prompt> prompts,
+      text::ParsePrompts(content, prompts_path_, encoder, loaded.folder.descriptor().vocab_size));
   const int64_t limit = loaded.folder.config().max_position_embeddings;
-  for (const Prompt& prompt : prompts) {
+  for (const text::Prompt& prompt : prompts) {
     const int64_t length = static_cast<int64_t>(prompt.tokens.size());
     if (limit > 0 && length + parameters_.max_new_tokens > limit) {
       return absl::InvalidArgumentError(
@@ -191,9 +191,9 @@ absl::StatusOr<std::vector<Prompt>> GenerateCommand::ReadPrompts(
 }
 
 std::vector<diffusion::SampleRequest> GenerateCommand::MakeRequests(
-    const std::vector<Prompt>& prompts) const {
+    const std::vector<text::Prompt>& prompts) const {
   std::vector<diffusion::SampleRequest> requests;
-  for (const Prompt& prompt : prompts) {
+  for (const text::Prompt& prompt : prompts) {
     for (int32_t sample = 0; sample < samples_; ++sample) {
       const std::string id = samples_ == 1 ? prompt.id : absl::StrCat(prompt.id, "/", sample);
       requests.push_back({id, prompt.tokens, trajectory::TrajectorySeed(seed_, id)});

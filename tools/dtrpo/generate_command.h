@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "common/diffusion/block_sampler.h"
+#include "common/text/prompt_file.h"
 #include "tools/dtrpo/model_options.h"
-#include "tools/dtrpo/prompt_file.h"
 #include "tools/dtrpo/subcommand.h"
 
 namespace dtrpo::tools {
@@ -22,9 +22,10 @@ class GenerateCommand : public Subcommand {
   absl::Status Run() override;
 
  private:
-  absl::StatusOr<std::vector<Prompt>> ReadPrompts(const LoadedModel& loaded,
-                                                  const PromptEncoder& encoder) const;
-  std::vector<diffusion::SampleRequest> MakeRequests(const std::vector<Prompt>& prompts) const;
+  absl::StatusOr<std::vector<text::Prompt>> ReadPrompts(const LoadedModel& loaded,
+                                                        const text::PromptEncoder& encoder) const;
+  std::vector<diffusion::SampleRequest> MakeRequests(
+      const std::vector<text::Prompt>& prompts) const;
 
   ModelOptions model_;
   std::string prompts_path_;

@@ -1,11 +1,11 @@
-#include "tools/dtrpo/prompt_encoder.h"
+#include "common/text/prompt_encoder.h"
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::text {
 namespace {
 
 // A missing file leaves `out` null.
@@ -22,9 +22,9 @@ absl::StatusOr<PromptEncoder> PromptEncoder::Load(const std::string& folder, boo
   PromptEncoder encoder;
   encoder.folder_ = folder;
   encoder.wrap_text_ = wrap_text;
-  DTRPO_RETURN_IF_ERROR(LoadIfThere(text::Tokenizer::Load(folder), &encoder.tokenizer_));
+  DTRPO_RETURN_IF_ERROR(LoadIfThere(Tokenizer::Load(folder), &encoder.tokenizer_));
   if (encoder.tokenizer_) {
-    DTRPO_RETURN_IF_ERROR(LoadIfThere(text::ChatTemplate::Load(folder), &encoder.chat_template_));
+    DTRPO_RETURN_IF_ERROR(LoadIfThere(ChatTemplate::Load(folder), &encoder.chat_template_));
   }
   return encoder;
 }
@@ -35,7 +35,7 @@ absl::StatusOr<std::vector<int32_t>> PromptEncoder::EncodeText(const std::string
         absl::StrCat("text needs a tokenizer, but ", folder_, " has no tokenizer.json"));
   }
   if (!wrap_text_ || !chat_template_) return tokenizer_->Encode(text, /*add_special=*/true);
-  const text::ChatMessage message{"user", text};
+  const ChatMessage message{"user", text};
   DTRPO_ASSIGN_OR_RETURN(const std::string rendered, chat_template_->Render({&message, 1}));
   return tokenizer_->Encode(rendered);
 }
@@ -56,4 +56,4 @@ absl::StatusOr<std::string> PromptEncoder::Decode(absl::Span<const int32_t> toke
   return tokenizer_->Decode(tokens);
 }
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::text

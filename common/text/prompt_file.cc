@@ -1,4 +1,4 @@
-#include "tools/dtrpo/prompt_file.h"
+#include "common/text/prompt_file.h"
 
 #include <map>
 #include <utility>
@@ -9,7 +9,7 @@
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
-namespace dtrpo::tools {
+namespace dtrpo::text {
 namespace {
 
 using Json = nlohmann::ordered_json;  // keeps the order of a message's fields
@@ -77,21 +77,33 @@ absl::StatusOr<std::vector<int32_t>> ReadPromptTokens(const Json& record,
   return tokens;
 }
 
-absl::StatusOr<Prompt> ParseLine(absl::string_view line, const PromptEncoder& encoder,
-                                 int64_t vocabulary_size) {
+absl::StatusOr<std::string> ReadAnswer(const Json& record, const std::string& field) {
+  const auto answer = record.find(field);
+  if (answer == record.end()) return BadField(field, "missing");
+  if (answer->is_string()) return answer->get<std::string>();
+  if (answer->is_number()) return answer->dump();
+  return BadField(field, "must be a text or a number");
+}
+
+}  // namespace
+
+absl::StatusOr<Prompt> ParsePromptLine(absl::string_view line, const PromptEncoder& encoder,
+                                       int64_t vocabulary_size, const std::string& answer_field) {
   const Json record = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
   if (!record.is_object()) return absl::InvalidArgumentError("not a JSON object");
   Prompt prompt;
   DTRPO_ASSIGN_OR_RETURN(prompt.id, ReadId(record));
   DTRPO_ASSIGN_OR_RETURN(prompt.tokens, ReadPromptTokens(record, encoder, vocabulary_size));
+  if (!answer_field.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(prompt.answer, ReadAnswer(record, answer_field));
+  }
   return prompt;
 }
 
-}  // namespace
-
 absl::StatusOr<std::vector<Prompt>> ParsePrompts(absl::string_view content, const std::string& file,
                                                  const PromptEncoder& encoder,
-                                                 int64_t vocabulary_size) {
+                                                 int64_t vocabulary_size,
+                                                 const std::string& answer_field) {
   std::vector<Prompt> prompts;
   std::map<std::string, int64_t> line_of_id;
   int64_t number = 0;
@@ -99,8 +111,9 @@ absl::StatusOr<std::vector<Prompt>> ParsePrompts(absl::string_view content, cons
     ++number;
     if (absl::StripAsciiWhitespace(line).empty()) continue;
     const std::string where = absl::StrCat(file, ":", number);
-    DTRPO_ASSIGN_OR_RETURN(Prompt prompt,
-                           base::Annotate(ParseLine(line, encoder, vocabulary_size), where));
+    DTRPO_ASSIGN_OR_RETURN(
+        Prompt prompt,
+        base::Annotate(ParsePromptLine(line, encoder, vocabulary_size, answer_field), where));
     const auto [first, inserted] = line_of_id.emplace(prompt.id, number);
     if (!inserted) {
       return base::Annotate(
@@ -113,4 +126,4 @@ absl::StatusOr<std::vector<Prompt>> ParsePrompts(absl::string_view content, cons
   return prompts;
 }
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::text

@@ -11,20 +11,27 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "tools/dtrpo/prompt_encoder.h"
+#include "common/text/prompt_encoder.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::text {
 
 struct Prompt {
   std::string id;
   std::vector<int32_t> tokens;  // not empty
+  std::string answer;           // a number is taken as it is written; empty unless it was asked for
   int64_t line = 0;             // from 1
 };
+
+// One line. `answer_field` names the field that holds the answer; empty: answers aren't read.
+// INVALID_ARGUMENT "field '<name>': <what>".
+absl::StatusOr<Prompt> ParsePromptLine(absl::string_view line, const PromptEncoder& encoder,
+                                       int64_t vocabulary_size, const std::string& answer_field);
 
 // `content` of `file` (for messages). Every id once, at least one prompt, every token id in
 // [0, vocabulary_size). INVALID_ARGUMENT "<file>:<line>: field '<name>': <what>".
 absl::StatusOr<std::vector<Prompt>> ParsePrompts(absl::string_view content, const std::string& file,
                                                  const PromptEncoder& encoder,
-                                                 int64_t vocabulary_size);
+                                                 int64_t vocabulary_size,
+                                                 const std::string& answer_field = "");
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::text

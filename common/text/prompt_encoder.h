@@ -15,7 +15,7 @@
 #include "common/text/chat_template.h"
 #include "common/text/tokenizer.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::text {
 
 class PromptEncoder {
  public:
@@ -34,8 +34,8 @@ class PromptEncoder {
 
   std::string folder_;
   bool wrap_text_ = true;
-  std::unique_ptr<text::Tokenizer> tokenizer_;         // null: no tokenizer files
-  std::unique_ptr<text::ChatTemplate> chat_template_;  // null: no template
+  std::unique_ptr<Tokenizer> tokenizer_;         // null: no tokenizer files
+  std::unique_ptr<ChatTemplate> chat_template_;  // null: no template
 };
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::text
