@@ -13,6 +13,25 @@
 #include "absl/strings/strip.h"
 
 namespace dtrpo::rpc {
+namespace {
+
+// What the system makes of an address.
+struct AddressInfo {
+  ~AddressInfo() {
+    if (first != nullptr) ::freeaddrinfo(first);
+  }
+  // 0 or an error for gai_strerror. Call once.
+  int Resolve(const Address& address) {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE;
+    return ::getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &first);
+  }
+
+  addrinfo* first = nullptr;
+};
+
+}  // namespace
 
 std::string Address::ToString() const {
   return absl::StrContains(host, ':') ? absl::StrCat("[", host, "]:", port)
@@ -52,28 +71,33 @@ absl::Status CheckInsecureAllowed(const Address& address, bool insecure) {
 
 absl::Status CheckCanListen(const Address& address) {
   if (address.port == 0) return absl::OkStatus();
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int result =
-      ::getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
-  if (result != 0) {
+  AddressInfo info;
+  if (const int error = info.Resolve(address); error != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("can't listen on ", address.ToString(), ": ", ::gai_strerror(result)));
+        absl::StrCat("can't listen on ", address.ToString(), ": ", ::gai_strerror(error)));
   }
   absl::Status status;
-  const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = ::socket(info.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int yes = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));  // as gRPC does
   // Without listen() two sockets with SO_REUSEADDR may both bind.
-  if (fd < 0 || ::bind(fd, found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd, 1) != 0) {
+  if (fd < 0 || ::bind(fd, info.first->ai_addr, info.first->ai_addrlen) != 0 ||
+      ::listen(fd, 1) != 0) {
     status = absl::FailedPreconditionError(
         absl::StrCat("can't listen on ", address.ToString(), ": ", std::strerror(errno)));
   }
   if (fd >= 0) ::close(fd);
-  ::freeaddrinfo(found);
   return status;
+}
+
+bool TryConnect(const Address& address) {
+  AddressInfo info;
+  if (info.Resolve(address) != 0) return false;
+  const int fd = ::socket(info.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const bool connected = ::connect(fd, info.first->ai_addr, info.first->ai_addrlen) == 0;
+  ::close(fd);
+  return connected;
 }
 
 }  // namespace dtrpo::rpc

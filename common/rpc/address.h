@@ -11,7 +11,7 @@
 namespace dtrpo::rpc {
 
 struct Address {
-  std::string host;  // without brackets
+  std::string host = {};  // without brackets
   int port = 0;
 
   std::string ToString() const;
@@ -29,5 +29,9 @@ absl::Status CheckInsecureAllowed(const Address& address, bool insecure);
 // OK when a server could bind `address` now; else one line with host:port and the system's reason.
 // Port 0 is always OK.
 absl::Status CheckCanListen(const Address& address);
+
+// Whether a TCP connection is accepted there now; it is closed at once. For loopback: elsewhere it
+// may block for as long as the system tries.
+bool TryConnect(const Address& address);
 
 }  // namespace dtrpo::rpc

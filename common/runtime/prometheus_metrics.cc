@@ -5,10 +5,11 @@
 #include <prometheus/histogram.h>
 
 #include <exception>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/base/status_macros.h"
-#include "common/rpc/address.h"
 
 namespace dtrpo::runtime {
 namespace {
@@ -62,11 +63,24 @@ absl::StatusOr<std::unique_ptr<PrometheusMetrics>> PrometheusMetrics::Create(
         absl::StrCat("can't listen on ", listen, ": ", error.what()));
   }
   metrics->exposer_->RegisterCollectable(metrics->registry_);
-  metrics->address_ = address.ToString();
+  metrics->address_ = std::move(address);
   return metrics;
 }
 
-PrometheusMetrics::~PrometheusMetrics() = default;
+PrometheusMetrics::~PrometheusMetrics() {
+  if (exposer_ == nullptr) return;
+  // The exposer's web server looks whether it should stop only every two seconds or when somebody
+  // connects; so somebody does, until it has stopped.
+  absl::Notification stopped;
+  std::thread knocker([&] {
+    do {
+      rpc::TryConnect(address_);
+    } while (!stopped.WaitForNotificationWithTimeout(absl::Milliseconds(10)));
+  });
+  exposer_.reset();
+  stopped.Notify();
+  knocker.join();
+}
 
 base::Counter* PrometheusMetrics::GetCounter(const std::string& name, const std::string& help,
                                              const base::Labels& labels) {

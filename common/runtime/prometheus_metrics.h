@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/metrics.h"
+#include "common/rpc/address.h"
 
 namespace dtrpo::runtime {
 
@@ -26,7 +27,7 @@ class PrometheusMetrics : public base::MetricsRegistry {
   ~PrometheusMetrics() override;
 
   // With the bound port; empty when off.
-  const std::string& address() const { return address_; }
+  std::string address() const { return exposer_ == nullptr ? "" : address_.ToString(); }
 
   base::Counter* GetCounter(const std::string& name, const std::string& help,
                             const base::Labels& labels = {}) override;
@@ -46,7 +47,7 @@ class PrometheusMetrics : public base::MetricsRegistry {
 
   const std::shared_ptr<prometheus::Registry> registry_;
   std::unique_ptr<prometheus::Exposer> exposer_;  // null when off
-  std::string address_;
+  rpc::Address address_;                          // with the bound port
   absl::Mutex mutex_;
   Metrics<base::Counter> counters_ ABSL_GUARDED_BY(mutex_);
   Metrics<base::Gauge> gauges_ ABSL_GUARDED_BY(mutex_);

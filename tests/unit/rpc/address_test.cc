@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/rpc/rpc_server.h"
 
 namespace dtrpo::rpc {
 namespace {
@@ -28,6 +29,19 @@ TEST(AddressTest, OnlyLoopbackIsAllowedInPlainText) {
     EXPECT_FALSE(CheckInsecureAllowed(*ParseAddress(text), /*insecure=*/false).ok()) << text;
     EXPECT_TRUE(CheckInsecureAllowed(*ParseAddress(text), /*insecure=*/true).ok()) << text;
   }
+}
+
+TEST(AddressTest, TellsWhetherSomebodyListens) {
+  auto server = RpcServer::Start(ServerOptions(), {});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const Address address = (*server)->address();
+  EXPECT_TRUE(TryConnect(address));
+  EXPECT_FALSE(CheckCanListen(address).ok());
+  server->reset();
+  EXPECT_FALSE(TryConnect(address));
+  EXPECT_TRUE(CheckCanListen(address).ok());
+  EXPECT_EQ(CheckCanListen({.host = "no.such.host.invalid", .port = 1}).code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -1,0 +1,102 @@
+#include "common/runtime/service_main.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/base/atomic_file.h"
+#include "common/base/logging.h"
+#include "common/base/status_macros.h"
+
+namespace dtrpo::runtime {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class ServiceMainTest : public testing::Test {
+ protected:
+  // The exit code of a replay service whose run() is `run_`.
+  int Main(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "dtrpo-replay");
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    v1::ReplayConfig defaults;
+    defaults.set_engine("memory");
+    testing::internal::CaptureStderr();
+    testing::internal::CaptureStdout();
+    const int code = ServiceMain<v1::ReplayConfig>(
+        static_cast<int>(argv.size()), argv.data(), "replay", defaults,
+        [](const v1::ReplayConfig& config) {
+          std::vector<FieldProblem> problems;
+          if (config.engine() != "memory") problems.push_back({"engine", "must be memory"});
+          return problems;
+        },
+        run_);
+    stderr_ = testing::internal::GetCapturedStderr();
+    stdout_ = testing::internal::GetCapturedStdout();
+    base::ConfigureLogging("", base::LogLevel::kInfo);
+    return code;
+  }
+
+  std::string WriteConfig(const std::string& text) {
+    const std::string path = testing::TempDir() + "/service_main_test.yaml";
+    EXPECT_TRUE(base::WriteFileAtomically(base::PosixFileSystem(), path, text).ok());
+    return path;
+  }
+
+  std::function<absl::Status(ServiceHost&, const v1::ReplayConfig&)> run_ =
+      [](ServiceHost&, const v1::ReplayConfig&) { return absl::OkStatus(); };
+  std::string stdout_, stderr_;
+};
+
+TEST_F(ServiceMainTest, PrintsTheConfigurationInEffect) {
+  EXPECT_EQ(Main({"--config", WriteConfig("server: {max_threads: 7}"), "--print-config"}), 0);
+  EXPECT_THAT(stdout_, HasSubstr("max_threads: 7"));
+  EXPECT_THAT(stdout_, HasSubstr("drain_timeout_ms: 10000"));
+  EXPECT_THAT(stdout_, HasSubstr("engine: \"memory\""));
+}
+
+TEST_F(ServiceMainTest, ABadConfigurationIsOneLineAndExitCode2) {
+  const std::string path = WriteConfig("engine: rocks");
+  EXPECT_EQ(Main({"--config", path}), 2);
+  EXPECT_EQ(stderr_, "dtrpo-replay: " + path + ":1: engine: must be memory\n");
+  EXPECT_EQ(Main({"--config", WriteConfig("server: {listen: nonsense}")}), 2);
+  EXPECT_EQ(stderr_, "dtrpo-replay: " + path + ":1: server.listen: 'nonsense' is not host:port\n");
+  EXPECT_EQ(Main({"--config", "/nonexistent/replay.yaml"}), 2);
+  EXPECT_THAT(stderr_, HasSubstr("/nonexistent/replay.yaml"));
+  EXPECT_EQ(Main({"--konfig", "x"}), 2);
+}
+
+TEST_F(ServiceMainTest, HelpIsNotAnError) {
+  EXPECT_EQ(Main({"--help"}), 0);
+  EXPECT_THAT(stdout_, HasSubstr("--config"));
+}
+
+TEST_F(ServiceMainTest, AFailureIsOneLineAndExitCode1) {
+  run_ = [](ServiceHost&, const v1::ReplayConfig&) { return absl::DataLossError("log is broken"); };
+  EXPECT_EQ(Main({"--config", WriteConfig("server: {log_level: error}")}), 1);
+  EXPECT_EQ(stderr_, "dtrpo-replay: log is broken\n");
+}
+
+TEST_F(ServiceMainTest, RunsUntilSigterm) {
+  const std::string port_file = testing::TempDir() + "/service_main_test.json";
+  run_ = [&](ServiceHost& host, const v1::ReplayConfig&) -> absl::Status {
+    DTRPO_RETURN_IF_ERROR(host.Start({}));
+    host.SetReady(true);
+    EXPECT_THAT(*base::PosixFileSystem()->Read(port_file), StartsWith("{\"role\":\"replay\""));
+    EXPECT_EQ(host.name(), "replay-3");
+    ::kill(::getpid(), SIGTERM);
+    return host.RunUntilStopped();
+  };
+  EXPECT_EQ(Main({"--name", "replay-3", "--port-file", port_file}), 0);
+  EXPECT_THAT(stderr_, HasSubstr(" INFO replay-3 drained"));
+}
+
+}  // namespace
+}  // namespace dtrpo::runtime
