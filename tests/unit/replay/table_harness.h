@@ -3,15 +3,17 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/base/check.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "services/replay/log_codec.h"
 #include "services/replay/replay_table.h"
 
@@ -118,5 +120,29 @@ class TableHarness {
   std::unique_ptr<ReplayTable> table_;
   std::vector<std::string> log_;
 };
+
+inline absl::Status StatusOf(const absl::Status& status) { return status; }
+template <typename T>
+absl::Status StatusOf(const absl::StatusOr<T>& result) {
+  return result.status();
+}
+
+// A Status or StatusOr with that code and reason.
+MATCHER_P2(Refused, code, reason, "") {
+  const absl::Status status = StatusOf(arg);
+  *result_listener << status << " reason '" << base::GetReason(status) << "'";
+  return status.code() == code && base::GetReason(status) == reason;
+}
+
+inline std::vector<NewItem> Pairs(int count, int64_t version, int64_t size_bytes = 10) {
+  return std::vector<NewItem>(count, {.version = version, .size_bytes = size_bytes});
+}
+
+// One prompt of epoch 0 each, with one pair.
+inline void Fill(TableHarness& harness, int64_t first_prompt, int count, int64_t version) {
+  for (int64_t i = 0; i < count; ++i) {
+    ASSERT_TRUE(*harness.InsertOne(first_prompt + i, version));
+  }
+}
 
 }  // namespace dtrpo::replay
