@@ -49,9 +49,11 @@ def _check_registered(root: pathlib.Path, paths: list[pathlib.Path]) -> list[str
     named = set()
     for path in paths:
         if path.name == "CMakeLists.txt":
-            for word in re.sub(r"#.*", "", path.read_text()).replace("(", " ").replace(")", " ").split():
-                if pathlib.PurePath(word).suffix in repository.CPP_SUFFIXES:
-                    named.add((path.parent / word).resolve())
+            text = re.sub(r"#.*", "", path.read_text())
+            words = re.findall(r'[^\s()"]+', text)
+            words += [f"{name}_fuzz.cc" for name in re.findall(r"dtrpo_fuzzer\(NAME (\w+)", text)]
+            named |= {(path.parent / word).resolve() for word in words
+                      if pathlib.PurePath(word).suffix in repository.CPP_SUFFIXES}
     return [f"{path.relative_to(root)}:1: named by no CMakeLists.txt, so it is never built"
             for path in paths
             if path.suffix in repository.CPP_SUFFIXES and path.resolve() not in named]

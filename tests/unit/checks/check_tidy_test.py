@@ -43,6 +43,12 @@ class CheckTidyTest(unittest.TestCase):
                            "common/base/CMakeLists.txt":
                            "dtrpo_library(NAME common_base SRCS a.cc HDRS a.h)  # b.cc\n"})
 
+    def test_knows_the_main_file_of_a_fuzzer(self):
+        files = {"tests/fuzz/json_fuzz.cc": "int x;\n"}
+        self.assert_finds("tests/fuzz/json_fuzz.cc:1: named by no CMakeLists.txt", files)
+        files["tests/fuzz/CMakeLists.txt"] = "dtrpo_fuzzer(NAME json SRCS a.cc)\n"
+        self.assertEqual(self.check(files), [])
+
     def test_finds_a_long_file(self):
         self.assert_finds("common/base/a.cc:450: 451 lines", {"common/base/a.cc": "\n" * 451})
 
