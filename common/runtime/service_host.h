@@ -65,6 +65,8 @@ class ServiceHost {
   absl::Status Start(const std::vector<grpc::Service*>& services);
   // host:port of the gRPC server. REQUIRES: Start() was OK.
   std::string address() const { return server_->address().ToString(); }
+  // host:port of the Prometheus endpoint; empty when it is off.
+  std::string metrics_address() const { return metrics_->address(); }
   void SetReady(bool ready) { server_->SetReady(ready); }
 
   // Ends RunUntilStopped, which then returns `reason`. The first reason counts.
