@@ -2,11 +2,13 @@
 
 #include <atomic>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "common/base/fake_metrics.h"
 #include "common/base/fault_points.h"
 #include "common/base/retry_after.h"
@@ -204,6 +206,42 @@ TEST_F(JobTableTest, DeletesBodiesWithTheirItems) {
   EXPECT_FALSE(engine_.ReadBodies("job", {1}).ok());
   EXPECT_FALSE(engine_.ReadBodies("job", {2}).ok());
   EXPECT_TRUE(engine_.ReadBodies("job", {3, 4}).ok());
+}
+
+// Two ranks and four rollouts at once, on real time: together the ranks see each pair once.
+TEST_F(JobTableTest, RanksAndRolloutsShareATable) {
+  constexpr int kRollouts = 4, kPromptsEach = 25, kWorld = 2;
+  constexpr int64_t kBatches = kRollouts * kPromptsEach / 2;  // of two pairs
+  TableOptions options = SmallJob();
+  options.checkpoint_every = kBatches;
+  deps_.clock = base::RealClock();
+  std::unique_ptr<JobTable> table = *JobTable::Create("shared", *Complete(options), deps_);
+  std::vector<std::thread> threads;
+  for (int rollout = 0; rollout < kRollouts; ++rollout) {
+    threads.emplace_back([&table, rollout] {
+      for (int i = 0; i < kPromptsEach; ++i) {
+        const int64_t prompt = rollout * kPromptsEach + i;
+        EXPECT_TRUE(table->Insert({0, prompt, 0}, {{-1, absl::StrCat(prompt)}}).ok());
+      }
+    });
+  }
+  std::vector<std::string> seen[kWorld];
+  for (int rank = 0; rank < kWorld; ++rank) {
+    threads.emplace_back([&table, &seen, rank] {
+      for (int64_t n = 1; n <= kBatches; ++n) {
+        absl::StatusOr<RankBatch> batch =
+            table->GetBatch({.batch = n, .attempt = 1, .rank = rank, .world = kWorld},
+                            absl::Now() + absl::Seconds(30), [] { return false; });
+        ASSERT_TRUE(batch.ok()) << batch.status();
+        for (const RankBatch::Entry& entry : batch->entries) seen[rank].push_back(entry.body);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::set<std::string> all(seen[0].begin(), seen[0].end());
+  all.insert(seen[1].begin(), seen[1].end());
+  EXPECT_EQ(all.size(), static_cast<size_t>(kRollouts * kPromptsEach));
+  EXPECT_EQ(seen[0].size() + seen[1].size(), all.size());
 }
 
 TEST_F(JobTableTest, RefusesALogThatDoesNotBeginWithTheOpening) {

@@ -162,6 +162,7 @@ class RandomRun {
     harness_.Restart();
     ASSERT_EQ(table().ToSnapshot(), before);
     ASSERT_EQ(*DecodeSnapshot(EncodeSnapshot(before)), before);
+    ASSERT_EQ(ReplayTable(before).ToSnapshot(), before);
   }
 
   void ReadEvents() {
@@ -191,6 +192,8 @@ class RandomRun {
 
 class ReplayTablePropertyTest : public ::testing::TestWithParam<uint64_t> {};
 
+// Invariants 7 (batch n is batch n for ever), 8 (no item is in a batch that it doesn't fit) and 13
+// (every prompt ends in exactly one state).
 TEST_P(ReplayTablePropertyTest, KeepsItsPromisesUnderRandomOperations) {
   const uint64_t seed = GetParam();
   base::CounterRng shape(seed, 1);

@@ -77,6 +77,7 @@ TEST(ReplayTableTest, RefusesKeysOutOfRangeByName) {
 
 // ---------------------------------------------------------------- batches
 
+// Invariant 7.
 TEST(ReplayTableTest, ABatchIsTheSameForEver) {
   TableHarness harness;
   Fill(harness, 0, 5, 0);
