@@ -1,14 +1,15 @@
 // Thread safety: clients may be used from many threads at once.
 //
-// The coordinator as clients see it (JobService). The messages are the protocol's own: they are what a client shows.
+// The coordinator as clients see it (JobService). The messages are the protocol's own: they are
+// what a client shows.
 #pragma once
+
+#include <grpcpp/channel.h>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-
-#include <grpcpp/channel.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,7 +23,8 @@ class JobClient {
  public:
   virtual ~JobClient() = default;
 
-  // Returns the job's id. Without an idempotency key the call isn't retried, since it might make a second job.
+  // Returns the job's id. Without an idempotency key the call isn't retried, since it might make a
+  // second job.
   virtual absl::StatusOr<std::string> Submit(const v1::JobSpec& spec,
                                              const std::string& idempotency_key,
                                              absl::Time deadline) = 0;
@@ -30,14 +32,14 @@ class JobClient {
                                             absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::ListJobsResponse> List(absl::Time deadline) = 0;
 
-  // Calls `on_status` with each status (steps beyond `after_step`, each once) until it returns false, a final state was
-  // shown, or the deadline passes (DEADLINE_EXCEEDED). A broken stream is begun again where it ended.
+  // Calls `on_status` with each status (steps beyond `after_step`, each once) until it returns
+  // false, a final state was shown, or the deadline passes (DEADLINE_EXCEEDED). A broken stream is
+  // begun again where it ended.
   using OnStatus = std::function<bool(const v1::JobStatus&)>;
   virtual absl::Status Watch(const std::string& job_id, int64_t after_step,
                              const OnStatus& on_status, absl::Time deadline) = 0;
 
-  virtual absl::StatusOr<v1::JobStatus> Cancel(const std::string& job_id,
-                                               const std::string& reason,
+  virtual absl::StatusOr<v1::JobStatus> Cancel(const std::string& job_id, const std::string& reason,
                                                absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::JobStatus> Pause(const std::string& job_id, absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::JobStatus> Resume(const std::string& job_id, absl::Time deadline) = 0;

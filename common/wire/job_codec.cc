@@ -9,7 +9,8 @@
 namespace dtrpo::wire {
 namespace {
 
-// Takes the proto's value unless it is the zero that stands for "not set"; `to` then keeps the domain's default.
+// Takes the proto's value unless it is the zero that stands for "not set"; `to` then keeps the
+// domain's default.
 template <typename Value, typename Field>
 void Take(const Value& value, Field& to) {
   if (value != Value()) to = value;
@@ -50,8 +51,7 @@ absl::Status TakeWord(const char* field, const std::string& word, const Named (&
     }
     absl::StrAppend(&known, known.empty() ? "" : ", ", entry.name);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, ": \"", word, "\" is none of: ", known));
+  return absl::InvalidArgumentError(absl::StrCat(field, ": \"", word, "\" is none of: ", known));
 }
 
 template <typename Named, size_t kCount, typename Value>

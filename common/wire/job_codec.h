@@ -1,7 +1,8 @@
 // Thread safety: pure functions.
 //
-// A job's specification between what its user wrote (proto/dtrpo/v1/job.proto, where most fields may be left out) and the
-// plain record in which every field has a value. Defaults come from common/job/job_spec.h.
+// A job's specification between what its user wrote (proto/dtrpo/v1/job.proto, where most fields
+// may be left out) and the plain record in which every field has a value. Defaults come from
+// common/job/job_spec.h.
 #pragma once
 
 #include "absl/status/statusor.h"
@@ -10,8 +11,9 @@
 
 namespace dtrpo::wire {
 
-// Fills defaults: a field that isn't set, or is zero and not `optional`, takes the default. Then job::Validate; errors are
-// INVALID_ARGUMENT and name the field. FromProto(ToProto(spec)) == spec for each valid spec.
+// Fills defaults: a field that isn't set, or is zero and not `optional`, takes the default. Then
+// job::Validate; errors are INVALID_ARGUMENT and name the field. FromProto(ToProto(spec)) == spec
+// for each valid spec.
 absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from);
 
 // Every field set: the resolved specification, as status and checkpoints show it.

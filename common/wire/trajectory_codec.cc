@@ -218,8 +218,8 @@ absl::StatusOr<trajectory::Trajectory> FromJsonLine(absl::string_view line,
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
   v1::Trajectory proto;
-  const auto status = google::protobuf::util::JsonStringToMessage(
-      {line.data(), line.size()}, &proto, options);
+  const auto status =
+      google::protobuf::util::JsonStringToMessage({line.data(), line.size()}, &proto, options);
   if (!status.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("not a trajectory: ", std::string(status.message())));

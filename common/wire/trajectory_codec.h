@@ -1,8 +1,8 @@
 // Thread safety: pure functions.
 //
-// Trajectories and pairs between their wire form (proto/dtrpo/v1/trajectory.proto) and their plain records. What comes from
-// the wire is validated here, once, so no service stores or scores a record that nobody checked. Errors are
-// INVALID_ARGUMENT and name the trajectory and the field.
+// Trajectories and pairs between their wire form (proto/dtrpo/v1/trajectory.proto) and their plain
+// records. What comes from the wire is validated here, once, so no service stores or scores a
+// record that nobody checked. Errors are INVALID_ARGUMENT and name the trajectory and the field.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,14 @@ absl::StatusOr<trajectory::Trajectory> FromProto(const v1::Trajectory& from,
 absl::StatusOr<trajectory::PreferencePair> FromProto(const v1::PreferencePair& from,
                                                      int64_t vocabulary_size = 0);
 
-// The scripted form: proto3 JSON with the names of the .proto file, zeros printed, on one line without a line break.
+// The scripted form: proto3 JSON with the names of the .proto file, zeros printed, on one line
+// without a line break.
 std::string ToJsonLine(const trajectory::Trajectory& from);
 
-// Reads what ToJsonLine writes, and what people write by hand: unknown fields are ignored, and a field that isn't there
-// takes the value that says the least (format_version: the current one; stop_index: -1; finish_reason: by stop_index;
-// neither weights_version nor behaviour_logprob: external; sampler: no filters and room for the whole response).
+// Reads what ToJsonLine writes, and what people write by hand: unknown fields are ignored, and a
+// field that isn't there takes the value that says the least (format_version: the current one;
+// stop_index: -1; finish_reason: by stop_index; neither weights_version nor behaviour_logprob:
+// external; sampler: no filters and room for the whole response).
 absl::StatusOr<trajectory::Trajectory> FromJsonLine(absl::string_view line,
                                                     int64_t vocabulary_size = 0);
 

@@ -31,20 +31,15 @@ absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prom
   if (!deps_.files->Exists(config)) {
     return absl::InvalidArgumentError(absl::StrCat("model.path: there is no ", config));
   }
-  CountTokens count_tokens;
-  if (deps_.token_counter) {
-    DTRPO_ASSIGN_OR_RETURN(count_tokens,
-                           base::Annotate(deps_.token_counter(spec), "model.path"));
-  }
+  DTRPO_ASSIGN_OR_RETURN(const PromptCheck check,
+                         base::Annotate(deps_.prompt_check(spec), "model.path"));
   DTRPO_ASSIGN_OR_RETURN(
-      prompts, base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, spec.data,
-                                             count_tokens),
-                              "data.prompts"));
+      prompts,
+      base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, check), "data.prompts"));
   if (spec.data.heldout.empty()) return absl::OkStatus();
   DTRPO_ASSIGN_OR_RETURN(
-      heldout, base::Annotate(ReadPromptFile(deps_.files, spec.data.heldout, spec.data,
-                                             count_tokens),
-                              "data.heldout"));
+      heldout,
+      base::Annotate(ReadPromptFile(deps_.files, spec.data.heldout, check), "data.heldout"));
   return absl::OkStatus();
 }
 
@@ -153,9 +148,9 @@ absl::StatusOr<v1::RegisterWorkerResponse> Coordinator::RegisterWorker(
   const absl::Time now = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(const WorkerRegistry::Registration registration,
                          workers_.Register(request, now));
-  base::LogInfo("worker registered", {{"worker", registration.worker_id},
-                                      {"address", request.address()},
-                                      {"pid", request.pid()}});
+  base::LogInfo(
+      "worker registered",
+      {{"worker", registration.worker_id}, {"address", request.address()}, {"pid", request.pid()}});
   if (!registration.replaced.empty()) {
     LoseWorker(registration.replaced,
                absl::StrCat(registration.replaced, " was replaced by another process"), now);
@@ -281,15 +276,14 @@ void Coordinator::TickLocked(absl::Time now) {
   bool behind = false;
   for (const auto& job : jobs_) {
     if (behind && !job->final()) {
-      job->WaitInQueue(absl::StrCat("waiting behind job ", head->id(), ", which is ",
-                                    Name(head->state())));
+      job->WaitInQueue(
+          absl::StrCat("waiting behind job ", head->id(), ", which is ", Name(head->state())));
     }
     behind = behind || job.get() == head;
   }
 }
 
-void Coordinator::LoseWorker(const std::string& worker_id, const std::string& why,
-                             absl::Time now) {
+void Coordinator::LoseWorker(const std::string& worker_id, const std::string& why, absl::Time now) {
   base::LogWarning("worker lost", {{"worker", worker_id}, {"why", why}});
   deps_.metrics->workers_lost->Increment();
   if (JobRun* head = Head()) head->OnWorkerGone(worker_id, why, now);
@@ -335,9 +329,9 @@ void Coordinator::WithJob(const std::string& job_id, const std::function<void(Jo
 void Coordinator::ShowMetrics(absl::Time now) {
   std::map<JobState, int64_t> states;
   for (const auto& job : jobs_) ++states[job->state()];
-  for (JobState state : {JobState::kPending, JobState::kRunning, JobState::kPaused,
-                         JobState::kRestarting, JobState::kSucceeded, JobState::kFailed,
-                         JobState::kCancelled}) {
+  for (JobState state :
+       {JobState::kPending, JobState::kRunning, JobState::kPaused, JobState::kRestarting,
+        JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
     deps_.metrics->Jobs(Name(state))->Set(static_cast<double>(states[state]));
   }
   for (const char* role : kRoles) {

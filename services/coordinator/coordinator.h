@@ -1,13 +1,16 @@
-// Thread-safe: one mutex over everything; no call holds it while it waits, reads a file or talks to another process.
+// Thread-safe: one mutex over everything; no call holds it while it waits, reads a file or talks to
+// another process.
 //
-// The composition: jobs in the order they were submitted, workers, and who works on what. One job runs at a time, the oldest
-// that isn't over; the others are PENDING behind it. Requests and answers are the protocol's messages; knows no gRPC.
+// The composition: jobs in the order they were submitted, workers, and who works on what. One job
+// runs at a time, the oldest that isn't over; the others are PENDING behind it. Requests and
+// answers are the protocol's messages; knows no gRPC.
 //
-//   job_service.cc, worker_service.cc  --->  Coordinator  <---  replay_driver.cc (desired state out, replay's events in)
-//                                                |  owns
-//                                    JobRun per job, WorkerRegistry
+//   job_service, worker_service --> Coordinator <-- replay_driver (desired state out, events in)
+//                                       |  owns
+//                           JobRun per job, WorkerRegistry
 //
-// Time passes in Tick(): silent workers are given up, leases run out, jobs move on. Call it every ~100 ms.
+// Time passes in Tick(): silent workers are given up, leases run out, jobs move on. Call it every
+// ~100 ms.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +48,8 @@ class Coordinator {
     base::Clock* clock = base::RealClock();
     base::FileSystem* files = base::PosixFileSystem();
     const CoordinatorMetrics* metrics = nullptr;  // required
-    // How the texts of a job's prompts are measured. Null: they aren't.
-    std::function<absl::StatusOr<CountTokens>(const job::JobSpec&)> token_counter;
+    // How the lines of a job's prompt files are checked.
+    std::function<absl::StatusOr<PromptCheck>(const job::JobSpec&)> prompt_check = MakePromptCheck;
   };
   // What is in `deps` outlives the coordinator.
   Coordinator(Options options, Deps deps);
@@ -59,8 +62,8 @@ class Coordinator {
   absl::StatusOr<v1::JobStatus> PauseJob(const v1::PauseJobRequest& request);
   absl::StatusOr<v1::JobStatus> ResumeJob(const v1::ResumeJobRequest& request);
   v1::ListWorkersResponse ListWorkers();
-  // Waits until the job's revision differs from `revision` (0: doesn't wait) or the deadline; then the status with the
-  // steps beyond `after_step`, and its revision.
+  // Waits until the job's revision differs from `revision` (0: doesn't wait) or the deadline; then
+  // the status with the steps beyond `after_step`, and its revision.
   absl::StatusOr<v1::JobStatus> AwaitChange(const std::string& job_id, uint64_t& revision,
                                             int64_t after_step, absl::Time deadline);
 
@@ -81,7 +84,8 @@ class Coordinator {
 
   // The replay store: what it should be told, for each job that has something to tell.
   std::vector<ReplayWork> DesiredReplayWork();
-  // Runs `apply(job)` under the lock; no-op for an unknown job. For the answers of the replay store.
+  // Runs `apply(job)` under the lock; no-op for an unknown job. For the answers of the replay
+  // store.
   void WithJob(const std::string& job_id, const std::function<void(JobRun&)>& apply);
 
  private:

@@ -30,13 +30,14 @@ std::vector<runtime::FieldProblem> CheckCoordinatorConfig(const v1::CoordinatorC
   for (int i = 0; i < config.replay_size(); ++i) {
     const auto address = rpc::ParseAddress(config.replay(i));
     if (!address.ok()) {
-      problems.push_back({absl::StrCat("replay[", i, "]"), std::string(address.status().message())});
+      problems.push_back(
+          {absl::StrCat("replay[", i, "]"), std::string(address.status().message())});
     }
   }
   check_range("heartbeat_interval_ms", config.heartbeat_interval_ms(), 10, 60'000);
   // Fewer than two heartbeats and a single lost one would end a job's attempt.
-  check_range("worker_timeout_ms", config.worker_timeout_ms(),
-              2 * config.heartbeat_interval_ms(), 3'600'000);
+  check_range("worker_timeout_ms", config.worker_timeout_ms(), 2 * config.heartbeat_interval_ms(),
+              3'600'000);
   check_range("lease_ms", config.lease_ms(), 100, 24 * 3'600'000);
   check_range("max_job_attempts", config.max_job_attempts(), 1, 1000);
   check_range("max_prompt_attempts", config.max_prompt_attempts(), 1, 1000);

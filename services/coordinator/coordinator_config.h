@@ -1,4 +1,5 @@
-// Thread safety: pure functions. The coordinator's configuration (proto/dtrpo/v1/config.proto) and what it means.
+// Thread safety: pure functions. The coordinator's configuration (proto/dtrpo/v1/config.proto) and
+// what it means.
 #pragma once
 
 #include <vector>

@@ -1,5 +1,6 @@
-// Thread-safe. Every metric of the coordinator, with its name and help, in one place. "The job" is the one at the head of the
-// queue: one job runs at a time, so there is no label per job to grow without bound.
+// Thread-safe. Every metric of the coordinator, with its name and help, in one place. "The job" is
+// the one at the head of the queue: one job runs at a time, so there is no label per job to grow
+// without bound.
 #pragma once
 
 #include <string>
@@ -12,9 +13,10 @@ struct CoordinatorMetrics {
   // `registry` outlives the object.
   explicit CoordinatorMetrics(base::MetricsRegistry* registry);
 
-  base::Gauge* Jobs(const std::string& state) const;     // state: "RUNNING", ...
-  base::Gauge* Workers(const std::string& role) const;   // role: rollout, reference, learner
-  base::Gauge* Prompts(const std::string& state) const;  // of the job: leased, stored, consumed, ...
+  base::Gauge* Jobs(const std::string& state) const;    // state: "RUNNING", ...
+  base::Gauge* Workers(const std::string& role) const;  // role: rollout, reference, learner
+  base::Gauge* Prompts(
+      const std::string& state) const;  // of the job: leased, stored, consumed, ...
   base::Counter* Leases(const std::string& kind) const;  // kind: train, evaluate
 
   base::Gauge* const step;

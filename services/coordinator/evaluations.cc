@@ -44,10 +44,11 @@ std::vector<EvaluationLease> Evaluations::Lease(absl::Time now, absl::string_vie
       prompt.lease_id = absl::StrCat("e", next_lease_++);
       prompt.worker_id = std::string(worker_id);
       prompt.expires = now + options_.lease;
-      leases.push_back({prompt.lease_id, version, index, prompt.failures, KeepsSample(index),
-                        prompt.expires});
+      leases.push_back(
+          {prompt.lease_id, version, index, prompt.failures, KeepsSample(index), prompt.expires});
     }
-    if (!leases.empty()) break;  // one version a call: the worker samples them with one set of weights
+    if (!leases.empty())
+      break;  // one version a call: the worker samples them with one set of weights
   }
   return leases;
 }

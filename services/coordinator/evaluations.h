@@ -1,8 +1,9 @@
 // Not thread-safe: belongs to the coordinator's lock. Time comes in as an argument.
 //
-// Evaluations of one job on its held-out prompts, each at one weights version: version 0 before training, then every N
-// versions, then the final one. Rollouts that hold the version lease the prompts and report whether the answer was right;
-// the first report about a prompt counts. An evaluation whose weights nobody holds any more is given up, visibly.
+// Evaluations of one job on its held-out prompts, each at one weights version: version 0 before
+// training, then every N versions, then the final one. Rollouts that hold the version lease the
+// prompts and report whether the answer was right; the first report about a prompt counts. An
+// evaluation whose weights nobody holds any more is given up, visibly.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ class Evaluations {
     int32_t show_samples = 0;    // spread evenly over the prompts, the same ones each time
     absl::Duration lease = absl::Minutes(1);
     int32_t max_failures = 3;
-    // The version is held by nobody for so long; ten times as long while no rollout holds anything (they are loading).
+    // The version is held by nobody for so long; ten times as long while no rollout holds anything
+    // (they are loading).
     absl::Duration give_up_after = absl::Minutes(1);
   };
   explicit Evaluations(const Options& options) : options_(options) {}
@@ -54,8 +56,8 @@ class Evaluations {
 
   int Expire(absl::Time now);
   int ReleaseWorker(absl::string_view worker_id);
-  // `held` are the versions that live rollouts hold. Gives up evaluations whose version none has held for
-  // give_up_after; returns those versions.
+  // `held` are the versions that live rollouts hold. Gives up evaluations whose version none has
+  // held for give_up_after; returns those versions.
   std::vector<int64_t> GiveUpUnheld(const std::set<int64_t>& held, absl::Time now);
 
   // Of unfinished evaluations: rollouts must not let go of them.

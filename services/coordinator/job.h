@@ -1,30 +1,30 @@
 // Not thread-safe: belongs to the coordinator's lock.
 //
-// The states of one job and the only ways between them. Pure state: knows no workers, no clock, no wire.
+// The states of one job and the only ways between them. Pure state: knows no workers, no clock, no
+// wire.
 //
-//                +-----------------------------8------------------------------+
-//                |            +----------------8-----------------+            |
-//                |            |        +-------8---------+       |            |
-//        1       |     2      |        |                 v       v            v
-//   submit --> PENDING ---> RUNNING ---|-------------> FAILED / CANCELLED (9, from the same states)
-//                            | ^ | ^   |
-//                          3 | |4| |6  |
-//                            v | | |   |
-//                          PAUSED| |   |
-//                            |   |5|   |
-//                            |5  v |   |
-//                            +> RESTARTING
+//   submit --1--> PENDING ---2--> RUNNING ---7--> SUCCEEDED
+//                                 |  ^  |  ^
+//                                 3  4  5  6
+//                                 v  |  v  |
+//                              PAUSED   RESTARTING
+//                                 |        ^
+//                                 +---5----+
 //
-//                          RUNNING ---7---> SUCCEEDED
+//   from each of these but SUCCEEDED: ---8--> FAILED, ---9--> CANCELLED
 //
 //   1. Accepted: files read and checked. `reason` says what is missing.
-//   2. Its turn in the queue, a learner granted (attempt 1), a rollout and a reference registered, replay opened.
-//   3. A client asks. No leases, no batches; running leases finish; the learner checkpoints and waits.
+//   2. Its turn in the queue, a learner granted (attempt 1), a rollout and a reference registered,
+//      replay opened.
+//   3. A client asks. No leases, no batches; running leases finish; the learner checkpoints and
+//      waits. Also from RESTARTING.
 //   4. A client asks, and the learner is still there.
-//   5. The learner is gone (silent too long, or another process in its place) while RUNNING; or a job that lost it while
-//      PAUSED is resumed.
-//   6. Another learner granted, with the next attempt number: requests of the attempt before are refused from now on.
-//   7. The learner finished and the final evaluation is complete, or can't be had (then `reason` says why).
+//   5. The learner is gone (silent too long, or another process in its place) while RUNNING; or a
+//      job that lost it while PAUSED is resumed.
+//   6. Another learner granted, with the next attempt number: requests of the attempt before are
+//      refused from now on.
+//   7. The learner finished and the final evaluation is complete, or can't be had (then `reason`
+//      says why).
 //   8. The learner gave up, the attempts are used up, or the data gives no pairs.
 //   9. A client asks. Checkpoints stay, everything else of the job is deleted.
 #pragma once
@@ -51,7 +51,8 @@ class Job {
   int32_t attempt() const { return attempt_; }  // 0 before the first learner
   bool has_learner() const { return has_learner_; }
 
-  // What the job waits for, in words; shown beside a state that isn't final. Returns true when the words changed.
+  // What the job waits for, in words; shown beside a state that isn't final. Returns true when the
+  // words changed.
   bool Explain(std::string reason);
 
   // 2 and 6: a learner takes the job with the next attempt number. REQUIRES: PENDING or RESTARTING.
@@ -67,7 +68,8 @@ class Job {
   void Fail(std::string reason);
   void Cancel(std::string reason);
 
-  // Fencing: OK for the granted attempt; FAILED_PRECONDITION with reason "stale_attempt" for another one or a final job.
+  // Fencing: OK for the granted attempt; FAILED_PRECONDITION with reason "stale_attempt" for
+  // another one or a final job.
   absl::Status CheckAttempt(int32_t attempt) const;
 
  private:

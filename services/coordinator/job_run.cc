@@ -181,7 +181,8 @@ void JobRun::OnWorkerGone(const std::string& worker_id, const std::string& why, 
   Changed();
   if (worker_id != learner_ || final()) return;
   learner_.clear();
-  if (training_finished_) return;  // its work is done; the weights live on in the rollouts and on disk
+  if (training_finished_)
+    return;  // its work is done; the weights live on in the rollouts and on disk
   job_.LoseLearner(why);
   if (final()) End(now);  // that was the last attempt
 }
@@ -281,11 +282,11 @@ std::vector<v1::PromptLease> JobRun::LeaseTraining(const v1::LeasePromptsRequest
     out.set_expires_in_ms(absl::ToInt64Milliseconds(lease.expires - now));
   }
   if (leases.empty()) {
-    reason = ledger_.UsedPairs() >= admitted
-                 ? absl::StrCat("admission: ", ledger_.UsedPairs(), " pairs in flight, stored or ",
-                                "consumed; ", admitted, " are admitted at version ",
-                                versions_.newest())
-                 : "every prompt of every epoch is handed out";
+    reason =
+        ledger_.UsedPairs() >= admitted
+            ? absl::StrCat("admission: ", ledger_.UsedPairs(), " pairs in flight, stored or ",
+                           "consumed; ", admitted, " are admitted at version ", versions_.newest())
+            : "every prompt of every epoch is handed out";
   }
   return leases;
 }
@@ -323,8 +324,8 @@ void JobRun::Report(const v1::ReportPromptsRequest& request, absl::Time now) {
 }
 
 void JobRun::CountTraining(const v1::PromptResult& result, absl::Time now) {
-  const bool judged = result.outcome() == v1::PromptResult::STORED ||
-                      result.outcome() == v1::PromptResult::NO_PAIR;
+  const bool judged =
+      result.outcome() == v1::PromptResult::STORED || result.outcome() == v1::PromptResult::NO_PAIR;
   if (!judged || !counted_leases_.Add(result.lease_id())) return;
   tokens_ += result.tokens();
   samples_ += result.samples();
@@ -371,9 +372,9 @@ absl::Status JobRun::RegisterCheckpoint(const v1::RegisterCheckpointRequest& req
     return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": field path is empty"));
   }
   if (request.step() < checkpoint_step_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("job ", id_, ": checkpoint of step ", request.step(), ", but that of step ",
-                     checkpoint_step_, " is registered"));
+    return absl::FailedPreconditionError(absl::StrCat("job ", id_, ": checkpoint of step ",
+                                                      request.step(), ", but that of step ",
+                                                      checkpoint_step_, " is registered"));
   }
   checkpoint_ = request.path();
   checkpoint_step_ = request.step();

@@ -1,8 +1,8 @@
 // Not thread-safe: belongs to the coordinator's lock. Time comes in as an argument.
 //
-// One job as the coordinator runs it: its state machine and everything keyed by it. Owns all of its parts; knows no other
-// job and no network. What has to be said to the replay store is kept as desired state (ReplayWork), which a loop outside
-// the lock carries out and reports back.
+// One job as the coordinator runs it: its state machine and everything keyed by it. Owns all of its
+// parts; knows no other job and no network. What has to be said to the replay store is kept as
+// desired state (ReplayWork), which a loop outside the lock carries out and reports back.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,8 @@ class JobRun {
     int32_t max_job_attempts = 3;
     int32_t max_prompt_attempts = 3;
     absl::Duration evaluation_give_up_after = absl::Minutes(1);
-    // After the learner finished: how long to wait for the replay store's last events before the job ends without them.
+    // After the learner finished: how long to wait for the replay store's last events before the
+    // job ends without them.
     absl::Duration last_events_timeout = absl::Seconds(30);
   };
   JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLines heldout,
@@ -92,12 +93,14 @@ class JobRun {
   void OnReplayOpened(const absl::Status& status, absl::Time now);
   void OnReplayClosed() { replay_ = ReplayState::kClosed; }
   void OnNewestSent(const ReplayWork& work);
-  // `polled_at` is when the poll began: a full answer to a later one than FinishTraining holds all there is.
+  // `polled_at` is when the poll began: a full answer to a later one than FinishTraining holds all
+  // there is.
   void OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& response,
                       absl::Time polled_at, absl::Time now);
   void OnReplayStats(const v1::GetReplayStatsResponse& stats);
 
-  // The assignment of a worker of that role (addresses of other workers are the coordinator's to fill in).
+  // The assignment of a worker of that role (addresses of other workers are the coordinator's to
+  // fill in).
   v1::Assignment AssignmentFor(absl::string_view role) const;
   v1::JobStatus Status(absl::Time now, int64_t steps_after) const;  // steps_after < 0: no steps
   void Show(const CoordinatorMetrics& metrics, absl::Time now) const;
@@ -112,8 +115,8 @@ class JobRun {
   std::string Missing(const WorkerRegistry& workers) const;
   void AdvanceRunning(const WorkerRegistry& workers, absl::Time now);
   void SucceedIfComplete(absl::Time now);
-  std::vector<v1::PromptLease> LeaseTraining(const v1::LeasePromptsRequest& request,
-                                             absl::Time now, std::string& reason);
+  std::vector<v1::PromptLease> LeaseTraining(const v1::LeasePromptsRequest& request, absl::Time now,
+                                             std::string& reason);
   void CountTraining(const v1::PromptResult& result, absl::Time now);
   int64_t AdmittedPairs() const;
   double RewardMean() const;
@@ -121,7 +124,7 @@ class JobRun {
   const std::string id_;
   const job::JobSpec spec_;
   const Options options_;
-  PromptLines prompts_;   // let go of when the job ends
+  PromptLines prompts_;  // let go of when the job ends
   PromptLines heldout_;
 
   Job job_;

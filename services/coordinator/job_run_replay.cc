@@ -43,8 +43,7 @@ ReplayWork JobRun::DesiredReplayWork() const {
   work.newest_version = versions_.newest();
   work.end_of_data = ledger_.closed();
   work.forget_epochs_below = ledger_.OldestLiveEpoch();
-  work.set_newest = work.newest_version != sent_version_ ||
-                    work.end_of_data != sent_end_of_data_ ||
+  work.set_newest = work.newest_version != sent_version_ || work.end_of_data != sent_end_of_data_ ||
                     work.forget_epochs_below != sent_forget_epochs_below_;
   work.poll = true;
   work.after_position = event_position_;

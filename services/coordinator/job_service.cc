@@ -8,7 +8,7 @@
 namespace dtrpo::coordinator {
 namespace {
 
-constexpr absl::Duration kWatchSilence = absl::Seconds(2);        // a status is sent at least so often
+constexpr absl::Duration kWatchSilence = absl::Seconds(2);  // a status is sent at least so often
 constexpr absl::Duration kWatchThrottle = absl::Milliseconds(100);  // and at most so often
 constexpr absl::Duration kCancelCheck = absl::Milliseconds(200);
 
@@ -79,9 +79,9 @@ absl::Status JobService::Watch(const grpc::ServerContext& context,
   int64_t after_step = request.after_step();
   uint64_t revision = 0;  // the first status is sent at once
   for (;;) {
-    DTRPO_ASSIGN_OR_RETURN(const v1::JobStatus status,
-                           coordinator_->AwaitChange(request.job_id(), revision, after_step,
-                                                     clock_->Now()));
+    DTRPO_ASSIGN_OR_RETURN(
+        const v1::JobStatus status,
+        coordinator_->AwaitChange(request.job_id(), revision, after_step, clock_->Now()));
     if (!writer.Write(status)) return absl::CancelledError("the watcher is gone");
     if (IsFinal(status.state())) return absl::OkStatus();
     if (status.steps_size() > 0) after_step = status.steps().rbegin()->step();

@@ -1,4 +1,5 @@
-// dtrpo-coordinator --config FILE: jobs for clients, work for workers. The configuration is proto/dtrpo/v1/config.proto.
+// dtrpo-coordinator --config FILE: jobs for clients, work for workers. The configuration is
+// proto/dtrpo/v1/config.proto.
 #include <thread>
 
 #include "common/base/status_macros.h"
@@ -6,7 +7,6 @@
 #include "common/wire/replay_client.h"
 #include "services/coordinator/coordinator_config.h"
 #include "services/coordinator/job_service.h"
-#include "services/coordinator/prompt_lengths.h"
 #include "services/coordinator/replay_driver.h"
 #include "services/coordinator/tick_loop.h"
 #include "services/coordinator/worker_service.h"
@@ -16,21 +16,16 @@ namespace {
 
 absl::Status Run(runtime::ServiceHost& host, const v1::CoordinatorConfig& config) {
   const CoordinatorMetrics metrics(host.metrics());
-  DTRPO_ASSIGN_OR_RETURN(
-      const auto shards,
-      host.channels()->CreateAll({config.replay().begin(), config.replay().end()}));
+  DTRPO_ASSIGN_OR_RETURN(const auto shards, host.channels()->CreateAll(
+                                                {config.replay().begin(), config.replay().end()}));
   DTRPO_ASSIGN_OR_RETURN(const auto replay,
                          wire::MakeReplayClient(shards, {.target = "replay " + config.replay(0),
                                                          .waits = host.wait_states(),
                                                          .stop = host.stop(),
                                                          // The driver's next round is the retry.
                                                          .retry = {.max_attempts = 1}}));
-  Coordinator coordinator(
-      ToOptions(config),
-      {.clock = host.clock(),
-       .files = host.files(),
-       .metrics = &metrics,
-       .token_counter = [&](const job::JobSpec& spec) { return MakeTokenCounter(host.files(), spec); }});
+  Coordinator coordinator(ToOptions(config),
+                          {.clock = host.clock(), .files = host.files(), .metrics = &metrics});
   ReplayDriver driver({}, &coordinator, replay.get(), &metrics, host.clock());
 
   JobService jobs(&coordinator, host.clock(), host.stop());

@@ -10,8 +10,7 @@
 namespace dtrpo::coordinator {
 
 PromptLedger::PromptLedger(const Options& options)
-    : options_(options),
-      order_(PromptOrder(options.prompts, options.shuffle, options.seed, 0)) {
+    : options_(options), order_(PromptOrder(options.prompts, options.shuffle, options.seed, 0)) {
   DTRPO_CHECK_GE(options.prompts, 1);
   DTRPO_CHECK_GE(options.epochs, 1);
 }
@@ -122,8 +121,7 @@ int PromptLedger::ReleaseWorker(absl::string_view worker_id) {
 }
 
 int64_t PromptLedger::UsedPairs() const {
-  const int64_t silently_evicted =
-      std::max<int64_t>(0, evicted_pairs_ - evicted_by_event_pairs_);
+  const int64_t silently_evicted = std::max<int64_t>(0, evicted_pairs_ - evicted_by_event_pairs_);
   return counts_.leased * options_.max_pairs_per_prompt + counts_.stored_pairs + consumed_pairs_ -
          std::min(silently_evicted, counts_.stored_pairs + consumed_pairs_);
 }
@@ -149,8 +147,8 @@ PromptLedger::Entries::iterator PromptLedger::Find(const PromptKey& key, int32_t
 PromptLedger::Entries::iterator PromptLedger::FindLease(const PromptKey& key,
                                                         absl::string_view lease_id) {
   auto it = live_.find(key);
-  const bool runs = it != live_.end() && it->second.state == State::kLeased &&
-                    it->second.lease_id == lease_id;
+  const bool runs =
+      it != live_.end() && it->second.state == State::kLeased && it->second.lease_id == lease_id;
   return runs ? it : live_.end();
 }
 

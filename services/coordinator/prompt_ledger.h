@@ -1,20 +1,21 @@
 // Not thread-safe: belongs to the coordinator's lock. Pure state: time comes in as an argument.
 //
-// What became of each (epoch, prompt) of a job's training data. Each one that was ever handed out is in exactly one of
-// these states, and the sum over the states is checked after every operation (invariant 13):
+// What became of each (epoch, prompt) of a job's training data. Each one that was ever handed out
+// is in exactly one of these states, and the sum over the states is checked after every operation
+// (invariant 13):
 //
-//                 +------------- expired, returned, failed (will be tried again) -----------+
-//                 v                                                                          |
-//   (cursor) -> LEASED -- replay confirmed its pairs --> STORED -- replay: CONSUMED --> [consumed]
-//                 ^ |                                      |
-//                 | +-- replay confirmed no_pair --> [no_pair]
-//                 | +-- failed max_failures times --> [failed]
-//   WAITING ------+                                        | replay: EVICTED (attempt + 1)
-//      ^---------------------------------------------------+
-//                                       anything live -- Close() / CancelRest() --> [cancelled]
+//   (cursor) --> LEASED ---- replay: its pairs are stored ----> STORED -- CONSUMED --> [consumed]
+//                ^    |                                           |
+//   leased again |    |-- replay: no pair ------> [no_pair]       | replay: EVICTED
+//                |    |-- max_failures failures -> [failed]       | (attempt + 1)
+//                |    v expired, returned, failed                 |
+//                WAITING <----------------------------------------+
 //
-// The attempt number of a prompt is part of replay's idempotency key. It rises only when replay has logged the eviction of
-// the attempt before; a lease that ran out keeps it, so that two workers who both finish such a prompt store it once.
+//   anything live ---- the job ends, or it is evicted after the end of data ----> [cancelled]
+//
+// The attempt number of a prompt is part of replay's idempotency key. It rises only when replay has
+// logged the eviction of the attempt before; a lease that ran out keeps it, so that two workers who
+// both finish such a prompt store it once.
 //
 // Truth about storage is replay's event log; a worker's report of it only arrives earlier.
 #pragma once
@@ -52,30 +53,31 @@ struct LedgerCounts {
   int64_t no_pair = 0;
   int64_t failed = 0;
   int64_t cancelled = 0;
-  int64_t issued = 0;      // the sum of the above
-  int64_t evictions = 0;   // times a prompt went back from STORED to WAITING
+  int64_t issued = 0;     // the sum of the above
+  int64_t evictions = 0;  // times a prompt went back from STORED to WAITING
   int64_t stored_pairs = 0;
 };
 
 class PromptLedger {
  public:
   struct Options {
-    int64_t prompts = 0;           // of the data file, >= 1
+    int64_t prompts = 0;  // of the data file, >= 1
     int64_t epochs = 1;
     bool shuffle = true;
     uint64_t seed = 1;
     int32_t max_pairs_per_prompt = 1;
     absl::Duration lease = absl::Minutes(1);
-    int32_t max_failures = 3;      // a prompt that fails so often is final
+    int32_t max_failures = 3;  // a prompt that fails so often is final
   };
   explicit PromptLedger(const Options& options);
 
-  // At most `max` prompts, those that wait first. Stops when the pairs in the system (see UsedPairs) reach
-  // `admitted_pairs`: a prompt is admitted while there is room for one more pair.
+  // At most `max` prompts, those that wait first. Stops when the pairs in the system (see
+  // UsedPairs) reach `admitted_pairs`: a prompt is admitted while there is room for one more pair.
   std::vector<TrainLease> Lease(absl::Time now, absl::string_view worker_id, int max,
                                 int64_t admitted_pairs);
 
-  // A worker's reports. Repeating one changes nothing, and so does a report about a prompt that is final.
+  // A worker's reports. Repeating one changes nothing, and so does a report about a prompt that is
+  // final.
   void ReportStored(const PromptKey& key, int32_t attempt);
   void ReportNoPair(const PromptKey& key, int32_t attempt);
   // These two free a lease, so they count only for the one that is running.
@@ -87,8 +89,9 @@ class PromptLedger {
   void OnNoPair(const PromptKey& key, int32_t attempt);
   void OnConsumed(const PromptKey& key, int32_t attempt, int64_t pairs);
   void OnEvicted(const PromptKey& key, int32_t attempt);
-  // Pairs that replay evicted in all, of its statistics. Some leave without an EVICTED event, because another pair of the
-  // same prompt was used; they must not count as used for ever, or admission would starve the learner.
+  // Pairs that replay evicted in all, of its statistics. Some leave without an EVICTED event,
+  // because another pair of the same prompt was used; they must not count as used for ever, or
+  // admission would starve the learner.
   void OnEvictedPairs(int64_t total) { evicted_pairs_ = total; }
 
   // Leases that ran out go back to WAITING. Returns how many.
@@ -137,14 +140,15 @@ class PromptLedger {
 
   const Options options_;
   Entries live_;
-  std::deque<PromptKey> waiting_;  // exactly the keys of kWaiting entries, first to come first to go
+  std::deque<PromptKey>
+      waiting_;  // exactly the keys of kWaiting entries, first to come first to go
   int64_t epoch_ = 0;
-  std::vector<int64_t> order_;     // of epoch_
-  int64_t cursor_ = 0;             // into order_
+  std::vector<int64_t> order_;  // of epoch_
+  int64_t cursor_ = 0;          // into order_
   uint64_t next_lease_ = 1;
   LedgerCounts counts_;
   int64_t consumed_pairs_ = 0;
-  int64_t evicted_pairs_ = 0;          // as replay counts them
+  int64_t evicted_pairs_ = 0;           // as replay counts them
   int64_t evicted_by_event_pairs_ = 0;  // of those, the ones that an EVICTED event told
   int64_t prompts_without_pair_ = 0;
   bool closed_ = false;

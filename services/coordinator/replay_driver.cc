@@ -85,13 +85,12 @@ void ReplayDriver::Poll(const ReplayWork& work) {
   }
 }
 
-bool ReplayDriver::Succeeded(const absl::Status& status, const char* call,
-                             const ReplayWork& work) {
+bool ReplayDriver::Succeeded(const absl::Status& status, const char* call, const ReplayWork& work) {
   if (status.ok()) return true;
   metrics_->replay_failures->Increment();
   if (clock_->Now() >= next_log_) {
     next_log_ = clock_->Now() + kLogInterval;
-    base::LogWarning("the replay store didn't answer as hoped; asking again",
+    base::LogWarning("a call of the replay store failed; it will be made again",
                      {{"job", work.job_id}, {"call", call}, {"status", status}});
   }
   return false;

@@ -1,8 +1,9 @@
 // Not thread-safe: one thread calls Step() or Run().
 //
-// Tells the replay store what the coordinator wants of it, and the coordinator what became of prompts. Works from desired
-// state, so a call that fails is simply made again in the next round: opening, closing (until the store confirms) and the
-// newest version alike. Holds no lock while it waits for the store.
+// Tells the replay store what the coordinator wants of it, and the coordinator what became of
+// prompts. Works from desired state, so a call that fails is simply made again in the next round:
+// opening, closing (until the store confirms) and the newest version alike. Holds no lock while it
+// waits for the store.
 #pragma once
 
 #include "absl/time/time.h"

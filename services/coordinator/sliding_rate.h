@@ -9,7 +9,8 @@
 
 namespace dtrpo::coordinator {
 
-// Amount per second over the last `window`. Before a whole window has passed, over the time since the first amount.
+// Amount per second over the last `window`. Before a whole window has passed, over the time since
+// the first amount.
 class SlidingRate {
  public:
   explicit SlidingRate(absl::Duration window) : window_(window) {}

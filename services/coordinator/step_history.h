@@ -1,7 +1,8 @@
 // Not thread-safe: belongs to the coordinator's lock.
 //
-// The learner's curve: one record per step, and from their times how long the rest will take. Bounded: beyond max_records
-// every second one of the older half is left out, so a long job keeps its whole curve at a lower resolution.
+// The learner's curve: one record per step, and from their times how long the rest will take.
+// Bounded: beyond max_records every second one of the older half is left out, so a long job keeps
+// its whole curve at a lower resolution.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ class StepHistory {
  public:
   explicit StepHistory(size_t max_records = 20000) : max_records_(max_records) {}
 
-  // A repeated step replaces what came before: a learner that resumed computes the steps after its checkpoint again.
+  // A repeated step replaces what came before: a learner that resumed computes the steps after its
+  // checkpoint again.
   void Add(const v1::StepRecord& record);
 
   int64_t last_step() const { return records_.empty() ? 0 : records_.back().step(); }

@@ -10,8 +10,8 @@ namespace dtrpo::coordinator {
 
 inline constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
 
-// Lets time pass for the coordinator until `stop`. Apart from the replay driver, so that a store that doesn't answer stops
-// neither heartbeat timeouts nor leases.
+// Lets time pass for the coordinator until `stop`. Apart from the replay driver, so that a store
+// that doesn't answer stops neither heartbeat timeouts nor leases.
 inline void RunTickLoop(Coordinator& coordinator, base::Clock& clock, base::StopSignal& stop) {
   do {
     coordinator.Tick();

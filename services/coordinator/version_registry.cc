@@ -32,10 +32,10 @@ absl::Status VersionRegistry::Register(const v1::WeightsManifest& manifest) {
   } else if (known->second.sha256() == manifest.sha256()) {
     return absl::OkStatus();
   } else if (manifest.generation() <= known->second.generation()) {
-    return Refuse(absl::StrCat("version ", version, " generation ", manifest.generation(),
-                               " has other bits than the registered generation ",
-                               known->second.generation()),
-                  "version_conflict");
+    return Refuse(
+        absl::StrCat("version ", version, " generation ", manifest.generation(),
+                     " has other bits than the registered generation ", known->second.generation()),
+        "version_conflict");
   }
   v1::WeightsManifest& entry = versions_[version];
   entry = manifest;

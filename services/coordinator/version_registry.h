@@ -1,7 +1,8 @@
 // Not thread-safe: belongs to the coordinator's lock.
 //
-// The weights versions of one job. A number never stands for two different sets of bits (invariant 4) unless the later one
-// carries a higher generation: a learner that resumed from a checkpoint makes some numbers anew, usually bit for bit.
+// The weights versions of one job. A number never stands for two different sets of bits (invariant
+// 4) unless the later one carries a higher generation: a learner that resumed from a checkpoint
+// makes some numbers anew, usually bit for bit.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,11 @@ namespace dtrpo::coordinator {
 
 class VersionRegistry {
  public:
-  // Same number and checksum: no-op. Same number, other bits, higher generation: replaces it. Otherwise
+  // Same number and checksum: no-op. Same number, other bits, higher generation: replaces it.
+  // Otherwise
   //   FAILED_PRECONDITION, reason "version_conflict": other bits without a higher generation;
-  //   FAILED_PRECONDITION, reason "version_gap": neither known nor the newest plus one (the first may be any);
-  //   INVALID_ARGUMENT: a negative number or no checksum.
+  //   FAILED_PRECONDITION, reason "version_gap": neither known nor the newest plus one (the first
+  //   may be any); INVALID_ARGUMENT: a negative number or no checksum.
   absl::Status Register(const v1::WeightsManifest& manifest);
 
   // 0, the base model, before anything is registered.

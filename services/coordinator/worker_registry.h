@@ -1,8 +1,8 @@
 // Not thread-safe: belongs to the coordinator's lock. Time comes in as an argument.
 //
-// The processes that do the work: who they are, when they last spoke, which weights they hold. A worker is known by its
-// incarnation (random per process start): the same one again is the same worker, another one at the same address is a
-// process that took the place of one that died.
+// The processes that do the work: who they are, when they last spoke, which weights they hold. A
+// worker is known by its incarnation (random per process start): the same one again is the same
+// worker, another one at the same address is a process that took the place of one that died.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,8 @@ class WorkerRegistry {
 
   struct Registration {
     std::string worker_id;
-    std::string replaced;  // id of the worker whose place it took; empty: none. It is gone from the registry
+    std::string replaced;  // id of the worker whose place it took; empty: none. It is gone from the
+                           // registry
   };
   // INVALID_ARGUMENT for an unknown role or an empty address or incarnation.
   absl::StatusOr<Registration> Register(const v1::RegisterWorkerRequest& request, absl::Time now);

@@ -46,8 +46,7 @@ class ProgressPrinter {
     if (session_.live) {
       // Blanks over what is left of a longer line before.
       const size_t blanks = last_width_ > line.size() ? last_width_ - line.size() : 0;
-      *session_.out << "\r" << line << std::string(blanks, ' ') << (over ? "\n" : "")
-                    << std::flush;
+      *session_.out << "\r" << line << std::string(blanks, ' ') << (over ? "\n" : "") << std::flush;
       last_width_ = line.size();
       return;
     }
@@ -132,8 +131,8 @@ int Watch(const Session& session, const std::string& job_id) {
     return true;
   };
   for (;;) {
-    const absl::Status end = session.client->Watch(job_id, after_step, on_status,
-                                                   session.clock->Now() + kWatchCall);
+    const absl::Status end =
+        session.client->Watch(job_id, after_step, on_status, session.clock->Now() + kWatchCall);
     if (end.ok()) return ExitCodeOf(state);
     const bool broken = absl::IsUnavailable(end) || absl::IsDeadlineExceeded(end);
     if (!broken || session.clock->Now() - last_heard > kWatchSilence) {
@@ -159,9 +158,8 @@ int Resume(const Session& session, const std::string& job_id) {
 int Workers(const Session& session) {
   const auto workers = session.client->ListWorkers(Deadline(session));
   if (!workers.ok()) return Report(session, workers.status());
-  *session.out << (session.json
-                       ? absl::StrCat(Json(*workers), "\n")
-                       : WorkerTable(*workers, absl::ToUnixMillis(session.clock->Now())));
+  *session.out << (session.json ? absl::StrCat(Json(*workers), "\n")
+                                : WorkerTable(*workers, absl::ToUnixMillis(session.clock->Now())));
   return kOk;
 }
 

@@ -1,7 +1,7 @@
 // Not thread-safe: one command per process.
 //
-// What each subcommand does, apart from how it is spelled on the command line. Output goes to the streams that are passed
-// in; each function returns the exit code (exit_codes.h).
+// What each subcommand does, apart from how it is spelled on the command line. Output goes to the
+// streams that are passed in; each function returns the exit code (exit_codes.h).
 #pragma once
 
 #include <ostream>
@@ -17,12 +17,13 @@ namespace dtrpo::ctl {
 
 struct Session {
   wire::JobClient* client;
-  std::string address;            // of the coordinator, for messages
+  std::string address;  // of the coordinator, for messages
   std::ostream* out;
   std::ostream* err;
   bool json = false;
-  bool live = false;              // out is a terminal: the progress line is rewritten in place
-  absl::Duration timeout = absl::Seconds(10);  // of a call; submitting takes longer, see commands.cc
+  bool live = false;  // out is a terminal: the progress line is rewritten in place
+  absl::Duration timeout =
+      absl::Seconds(10);  // of a call; submitting takes longer, see commands.cc
   base::Clock* clock = base::RealClock();
   base::FileSystem* files = base::PosixFileSystem();
 };

@@ -35,8 +35,8 @@ std::string Table(const std::vector<Row>& rows) {
 
 std::string Accuracy(const v1::EvaluationRecord& record) {
   if (record.total() == 0) return "?";
-  return absl::StrFormat("%.3f", static_cast<double>(record.correct()) /
-                                     static_cast<double>(record.total()));
+  return absl::StrFormat(
+      "%.3f", static_cast<double>(record.correct()) / static_cast<double>(record.total()));
 }
 
 // "0.502 -> 0.610 (version 12)", with the evaluation that runs.
@@ -137,11 +137,11 @@ std::string Details(const v1::JobStatus& status) {
   };
   if (status.seconds_left() > 0) rows.push_back({"time left", Seconds(status.seconds_left())});
   for (const v1::EvaluationRecord& record : status.evaluations()) {
-    rows.push_back({absl::StrCat("evaluation at version ", record.version()),
-                    absl::StrFormat("%s (%d of %d right, %d failed, %.2f tokens per forward)%s",
-                                    Accuracy(record), record.correct(), record.total(),
-                                    record.failed(), record.tokens_per_forward(),
-                                    record.complete() ? "" : ", not complete")});
+    rows.push_back(
+        {absl::StrCat("evaluation at version ", record.version()),
+         absl::StrFormat("%s (%d of %d right, %d failed, %.2f tokens per forward)%s",
+                         Accuracy(record), record.correct(), record.total(), record.failed(),
+                         record.tokens_per_forward(), record.complete() ? "" : ", not complete")});
   }
   for (Row& row : rows) row[0] += ":";
   return Table(rows);
@@ -162,9 +162,8 @@ std::string WorkerTable(const v1::ListWorkersResponse& workers, int64_t now_unix
       {"WORKER", "ROLE", "ADDRESS", "PID", "JOB", "VERSION", "HEARD", "STATE"}};
   for (const v1::WorkerStatus& worker : workers.workers()) {
     const int64_t silent_ms = std::max<int64_t>(0, now_unix_ms - worker.last_heartbeat_unix_ms());
-    rows.push_back({worker.worker_id(), worker.role(), worker.address(),
-                    absl::StrCat(worker.pid()), worker.job_id().empty() ? "-" : worker.job_id(),
-                    absl::StrCat(worker.version()),
+    rows.push_back({worker.worker_id(), worker.role(), worker.address(), absl::StrCat(worker.pid()),
+                    worker.job_id().empty() ? "-" : worker.job_id(), absl::StrCat(worker.version()),
                     absl::StrFormat("%.1fs ago", static_cast<double>(silent_ms) / 1000),
                     worker.state()});
   }

@@ -31,8 +31,7 @@ void MakeAbsolute(const std::string& directory, std::string* path) {
 absl::StatusOr<v1::JobSpec> LoadJobFile(base::FileSystem* files, const std::string& path,
                                         const std::string& directory) {
   v1::JobSpec written;
-  DTRPO_RETURN_IF_ERROR(
-      runtime::LoadConfig(files, path, &written, [&] { return Check(written); }));
+  DTRPO_RETURN_IF_ERROR(runtime::LoadConfig(files, path, &written, [&] { return Check(written); }));
   DTRPO_ASSIGN_OR_RETURN(const job::JobSpec resolved, wire::FromProto(written));
   v1::JobSpec spec;
   wire::ToProto(resolved, &spec);

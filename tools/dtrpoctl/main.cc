@@ -53,7 +53,8 @@ int Run(int argc, char** argv) {
   app.add_option("--timeout", timeout_seconds, "Seconds to wait for an answer; default 10")
       ->check(CLI::PositiveNumber);
   app.add_flag("--json", session.json, "JSON instead of text, one object a line");
-  app.add_flag("--insecure", insecure, "Allow a coordinator that isn't on this machine, unencrypted");
+  app.add_flag("--insecure", insecure,
+               "Allow a coordinator that isn't on this machine, unencrypted");
 
   std::function<int()> command;
   std::string job_id;
@@ -82,15 +83,16 @@ int Run(int argc, char** argv) {
                   "The same key again answers with the job made first; default: a random one");
 
   bool steps = false;
-  add_for_job("get", "Show one job", [&] { return Get(session, job_id, steps); })
-      ->add_flag("--steps", steps, "With --json: also the learner's curve, a record per step");
+  add_for_job("get", "Show one job", [&] {
+    return Get(session, job_id, steps);
+  })->add_flag("--steps", steps, "With --json: also the learner's curve, a record per step");
   add("list", "Show all jobs", [&] { return List(session); });
   add_for_job("watch", "Show progress until the job is over",
               [&] { return Watch(session, job_id); });
   std::string reason;
-  add_for_job("cancel", "End a job; its checkpoints stay",
-              [&] { return Cancel(session, job_id, reason); })
-      ->add_option("--reason", reason, "Shown in the job's status");
+  add_for_job("cancel", "End a job; its checkpoints stay", [&] {
+    return Cancel(session, job_id, reason);
+  })->add_option("--reason", reason, "Shown in the job's status");
   add_for_job("pause", "Hold a job; it keeps its workers", [&] { return Pause(session, job_id); });
   add_for_job("resume", "Go on with a paused job", [&] { return Resume(session, job_id); });
   add("workers", "Show the registered workers", [&] { return Workers(session); });
@@ -115,7 +117,8 @@ int Run(int argc, char** argv) {
     Report(session, channel.status());
     return kUsage;
   }
-  // Few attempts: a person waits for the answer, and a coordinator that restarts is back within a second or two.
+  // Few attempts: a person waits for the answer, and a coordinator that restarts is back within a
+  // second or two.
   const auto client = wire::MakeJobClient(
       *channel, {.target = absl::StrCat("coordinator ", address),
                  .seed = std::random_device()(),

@@ -1,0 +1,524 @@
+// A job from its submission to its end, as clients and workers live it.
+#include "services/coordinator/coordinator.h"
+
+#include <gmock/gmock.h>
+
+#include "common/base/retry_after.h"
+#include "tests/unit/coordinator/coordinator_harness.h"
+
+namespace dtrpo::coordinator {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+using CoordinatorTest = CoordinatorHarness;
+
+// ------------------------------------------------------------------ submitting
+
+TEST_F(CoordinatorTest, ARepeatedIdempotencyKeyAnswersWithTheJobMadeFirst) {
+  const std::string id = Submit(Spec(), "key");
+  EXPECT_EQ(id, "add-1");
+  EXPECT_EQ(Submit(Spec(), "key"), id);
+  EXPECT_EQ(Submit(Spec(), "other"), "add-2");
+  EXPECT_EQ(coordinator_.ListJobs().jobs_size(), 2);
+}
+
+TEST_F(CoordinatorTest, AStatusShowsTheSpecificationWithItsDefaults) {
+  const v1::JobStatus status = Get(Submit());
+  EXPECT_EQ(status.spec().sampling().samples_per_prompt(), 8);
+  EXPECT_TRUE(status.spec().data().shuffle());
+  EXPECT_EQ(status.total_steps(), 3);
+}
+
+TEST_F(CoordinatorTest, BadJobsAreRefusedByTheFieldThatIsWrong) {
+  const auto refusal = [this](const std::function<void(v1::JobSpec&)>& spoil) {
+    v1::SubmitJobRequest request;
+    *request.mutable_spec() = Spec();
+    spoil(*request.mutable_spec());
+    const auto response = coordinator_.SubmitJob(request);
+    EXPECT_FALSE(response.ok());
+    return std::string(response.status().message());
+  };
+  EXPECT_THAT(refusal([](v1::JobSpec& s) { s.mutable_model()->set_path("gone"); }),
+              HasSubstr("model.path: there is no gone/config.json"));
+  EXPECT_THAT(refusal([](v1::JobSpec& s) { s.mutable_data()->set_prompts("gone"); }),
+              HasSubstr("data.prompts"));
+  EXPECT_THAT(refusal([](v1::JobSpec& s) { s.mutable_data()->set_heldout("gone"); }),
+              HasSubstr("data.heldout"));
+  EXPECT_THAT(refusal([](v1::JobSpec& s) { s.mutable_training()->set_steps(0); }),
+              HasSubstr("training.steps"));
+  EXPECT_THAT(refusal([](v1::JobSpec& s) { s.mutable_sampling()->set_temperature(0); }),
+              HasSubstr("sampling.temperature"));
+  EXPECT_THAT(refusal([](v1::JobSpec& s) { s.mutable_replay()->set_max_items(1); }),
+              HasSubstr("replay.max_items"));
+}
+
+TEST_F(CoordinatorTest, UnknownJobsAndWorkersAreNotFound) {
+  v1::GetJobRequest get;
+  get.set_job_id("nobody-1");
+  EXPECT_TRUE(absl::IsNotFound(coordinator_.GetJob(get).status()));
+  v1::HeartbeatRequest beat;
+  beat.set_worker_id("rollout-1");
+  EXPECT_TRUE(absl::IsNotFound(coordinator_.Heartbeat(beat).status()));
+}
+
+// ------------------------------------------------------------------ starting
+
+TEST_F(CoordinatorTest, APendingJobNamesWhatIsMissing) {
+  const std::string id = Submit();
+  EXPECT_EQ(Get(id).reason(),
+            "waiting for the replay store to open the job, a learner, a rollout, a reference");
+  driver_.Step();
+  Register(kRollout);
+  EXPECT_EQ(Get(id).reason(), "waiting for a learner, a reference");
+  Register(kReference);
+  Register(kLearner);
+  EXPECT_EQ(State(id), v1::RUNNING);
+  EXPECT_EQ(Get(id).reason(), "");
+}
+
+TEST_F(CoordinatorTest, JobsRunOneAfterTheOther) {
+  const std::string first = Run();
+  const std::string second = Submit();
+  EXPECT_EQ(State(second), v1::PENDING);
+  EXPECT_THAT(Get(second).reason(), HasSubstr("behind job add-1, which is RUNNING"));
+  v1::CancelJobRequest cancel;
+  cancel.set_job_id(first);
+  ASSERT_TRUE(coordinator_.CancelJob(cancel).ok());
+  driver_.Step();
+  EXPECT_EQ(State(second), v1::RUNNING);
+}
+
+TEST_F(CoordinatorTest, AssignmentsTellWorkersWithWhomToWork) {
+  const std::string id = Run();
+  const v1::Assignment learner = Beat(learner_, id);
+  EXPECT_EQ(learner.job().job_id(), id);
+  EXPECT_EQ(learner.job().attempt(), 1);
+  EXPECT_EQ(learner.reference(), "reference:1");
+  EXPECT_THAT(learner.replay(), ElementsAre("127.0.0.1:4000"));
+  ASSERT_EQ(learner.rollouts_size(), 1);
+  EXPECT_EQ(learner.rollouts(0).address(), "rollout:1");
+  const v1::Assignment rollout = Beat(rollout_, id, {0});
+  EXPECT_EQ(rollout.job().attempt(), 0);
+  EXPECT_EQ(rollout.learner(), "learner:1");
+  EXPECT_THAT(rollout.pinned_versions(), ElementsAre(0));  // the evaluation before training
+}
+
+TEST_F(CoordinatorTest, ASecondLearnerWaitsForItsTurn) {
+  const std::string id = Run();
+  v1::RegisterWorkerRequest request;
+  request.set_role(kLearner);
+  request.set_address("learner:2");
+  request.set_incarnation("other");
+  const auto other = coordinator_.RegisterWorker(request);
+  ASSERT_TRUE(other.ok());
+  EXPECT_EQ(Beat(other->worker_id()).job().job_id(), "");
+  EXPECT_EQ(Beat(learner_, id).job().job_id(), id);
+}
+
+// ------------------------------------------------------------------ leasing
+
+TEST_F(CoordinatorTest, EvaluationPromptsComeBeforeTrainingPrompts) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::LeasePromptsResponse response = Lease(id, 2);
+  ASSERT_EQ(response.leases_size(), 2);
+  EXPECT_EQ(response.leases(0).kind(), v1::TRAIN);
+  EXPECT_THAT(response.leases(0).prompt_json(), HasSubstr("\"id\""));
+}
+
+TEST_F(CoordinatorTest, PromptsAreAdmittedAsTheWeightsMoveOn) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  // B * publish_every * (v + S + 1) = 2 * 1 * (0 + 0 + 1) pairs, one a prompt.
+  EXPECT_EQ(Lease(id, 10).leases_size(), 2);
+  EXPECT_THAT(Lease(id, 10).reason(), HasSubstr("admission"));
+  ASSERT_TRUE(Publish(id, 1).ok());
+  versions_ = {1};
+  EXPECT_EQ(Lease(id, 10, 1).leases_size(), 2);
+}
+
+TEST_F(CoordinatorTest, NothingIsLeasedBeyondWhatTheLastStepCanUse) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  for (int64_t version = 1; version <= 3; ++version) ASSERT_TRUE(Publish(id, version).ok());
+  EXPECT_EQ(Lease(id, 100, 3).leases_size(), 6);  // 3 steps of 2 pairs
+}
+
+TEST_F(CoordinatorTest, ARolloutThatLagsTooFarGetsNoTrainingPrompts) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  ASSERT_TRUE(Publish(id, 1).ok());
+  const v1::LeasePromptsResponse response = Lease(id, 10, /*version=*/0);
+  EXPECT_EQ(response.leases_size(), 0);
+  EXPECT_THAT(response.reason(), HasSubstr("stale weights"));
+  EXPECT_GT(response.retry_after_ms(), 0);
+}
+
+TEST_F(CoordinatorTest, ALostRolloutsPromptsAreLeasedAgain) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lost = Lease(id, 1).leases(0);
+  Pass(absl::Seconds(7), /*silent=*/{rollout_});
+  EXPECT_EQ(Get(id).prompts().waiting(), 1);
+  EXPECT_EQ(State(id), v1::RUNNING);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("a rollout"));
+  rollout_ = Register(kRollout, "b");
+  const v1::PromptLease again = Lease(id, 1).leases(0);
+  EXPECT_EQ(again.prompt_index(), lost.prompt_index());
+  EXPECT_EQ(again.prompt_attempt(), lost.prompt_attempt());
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_workers_lost_total"), 1);
+}
+
+TEST_F(CoordinatorTest, ARepeatedReportCountsOnce) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lease = Lease(id, 1).leases(0);
+  for (int i = 0; i < 3; ++i) Report(id, lease, v1::PromptResult::STORED);
+  const v1::JobStatus status = Get(id);
+  EXPECT_EQ(status.prompts().stored(), 1);
+  EXPECT_EQ(status.rollout_samples(), 8);
+  EXPECT_EQ(status.rollout_tokens(), 100);
+  EXPECT_DOUBLE_EQ(status.reward_mean(), 0.5);
+  EXPECT_GT(status.rollout_tokens_per_second(), 0);
+}
+
+TEST_F(CoordinatorTest, ALongRunOfPromptsWithoutAPairEndsTheJobWithThatReason) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  for (int i = 0; i < 4; ++i) {
+    Report(id, Lease(id, 1).leases(0), v1::PromptResult::NO_PAIR);
+  }
+  EXPECT_EQ(State(id), v1::FAILED);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("4 prompts in a row gave no pair"));
+}
+
+// ------------------------------------------------------------------ replay
+
+TEST_F(CoordinatorTest, ReplayIsOpenedWithWhatTheJobNeeds) {
+  const std::string id = Run();
+  ASSERT_EQ(replay_.opened.count(id), 1u);
+  const v1::ReplayJobOptions& options = replay_.opened[id];
+  EXPECT_EQ(options.pairs_per_batch(), 2);
+  EXPECT_EQ(options.total_steps(), 3);
+  EXPECT_EQ(options.checkpoint_every(), 50);
+  EXPECT_GT(options.max_items(), 0);
+}
+
+TEST_F(CoordinatorTest, AJobThatReplayRefusesFailsWithReplaysReason) {
+  replay_.open_answer = absl::InvalidArgumentError("max_items is too small");
+  const std::string id = Submit();
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::FAILED);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("max_items is too small"));
+}
+
+TEST_F(CoordinatorTest, AReplayThatIsAwayIsAskedAgain) {
+  replay_.failure = absl::UnavailableError("connection refused");
+  const std::string id = Submit();
+  driver_.Step();
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::PENDING);
+  replay_.failure = absl::OkStatus();
+  driver_.Step();
+  EXPECT_EQ(replay_.opened.count(id), 1u);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_replay_failures_total"), 2);
+}
+
+TEST_F(CoordinatorTest, ReplayLearnsTheNewestVersionOnce) {
+  const std::string id = Run();
+  driver_.Step();
+  ASSERT_TRUE(Publish(id, 1).ok());
+  for (int i = 0; i < 3; ++i) driver_.Step();
+  ASSERT_EQ(replay_.marks.size(), 2u);  // version 0 when the job was opened, then 1
+  EXPECT_EQ(replay_.marks[1].version, 1);
+  EXPECT_FALSE(replay_.marks[1].end_of_data);
+}
+
+TEST_F(CoordinatorTest, WhatReplayEvictedIsLeasedAgainWithTheNextAttempt) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lease = Lease(id, 1).leases(0);
+  Report(id, lease, v1::PromptResult::STORED);
+  replay_.AddEvent(v1::PromptEvent::STORED, lease);
+  replay_.AddEvent(v1::PromptEvent::EVICTED, lease);
+  driver_.Step();
+  driver_.Step();
+  const v1::PromptLease again = Lease(id, 1).leases(0);
+  EXPECT_EQ(again.prompt_index(), lease.prompt_index());
+  EXPECT_EQ(again.prompt_attempt(), 1);
+  EXPECT_EQ(Get(id).prompts().evicted_and_leased_again(), 1);
+}
+
+TEST_F(CoordinatorTest, ANearlyFullStoreAsksTheLearnerForACheckpoint) {
+  const std::string id = Run();
+  EXPECT_FALSE(ReportStep(id, 1)->checkpoint_now());
+  replay_.stats.set_items(9);
+  replay_.stats.set_max_items(10);
+  clock_.Advance(absl::Seconds(2));
+  driver_.Step();
+  EXPECT_TRUE(ReportStep(id, 2)->checkpoint_now());
+}
+
+TEST_F(CoordinatorTest, TheEndOfDataIsToldOnceNobodyIsAtWork) {
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->set_epochs(1);
+  spec.mutable_training()->set_max_staleness(1000);
+  spec.mutable_training()->set_steps(1000);
+  Write("p.jsonl", "{\"id\": 1}\n{\"id\": 2}\n");
+  const std::string id = Run(spec);
+  Evaluate(id, true);
+  const v1::LeasePromptsResponse leases = Lease(id, 10);
+  ASSERT_EQ(leases.leases_size(), 2);
+  EXPECT_THAT(Lease(id, 10).reason(), HasSubstr("handed out"));
+  Report(id, leases.leases(0), v1::PromptResult::STORED);
+  coordinator_.Tick();
+  driver_.Step();
+  EXPECT_FALSE(replay_.marks.back().end_of_data);
+  Report(id, leases.leases(1), v1::PromptResult::NO_PAIR);
+  driver_.Step();
+  EXPECT_TRUE(replay_.marks.back().end_of_data);
+}
+
+TEST_F(CoordinatorTest, AClosedJobIsDeletedUntilTheStoreConfirms) {
+  const std::string id = Run();
+  v1::CancelJobRequest cancel;
+  cancel.set_job_id(id);
+  cancel.set_reason("wrong data");
+  ASSERT_TRUE(coordinator_.CancelJob(cancel).ok());
+  EXPECT_EQ(State(id), v1::JOB_CANCELLED);
+  EXPECT_EQ(Get(id).reason(), "wrong data");
+  replay_.failure = absl::UnavailableError("away");
+  driver_.Step();
+  driver_.Step();
+  EXPECT_TRUE(replay_.closed.empty());
+  replay_.failure = absl::OkStatus();
+  driver_.Step();
+  driver_.Step();
+  EXPECT_THAT(replay_.closed, ElementsAre(id));
+  EXPECT_EQ(replay_.close_calls, 3);
+}
+
+// ------------------------------------------------------------------ the learner
+
+TEST_F(CoordinatorTest, ALearnerThatFallsSilentIsReplacedByTheNextAttempt) {
+  const std::string id = Run();
+  ASSERT_TRUE(Checkpoint(id, 1, "out/step-1").ok());
+  Pass(absl::Seconds(7), /*silent=*/{learner_});
+  EXPECT_EQ(State(id), v1::RESTARTING);
+  const std::string old = learner_;
+  learner_ = Register(kLearner, "b");
+  EXPECT_EQ(State(id), v1::RUNNING);
+  const v1::Assignment assignment = Beat(learner_);
+  EXPECT_EQ(assignment.job().attempt(), 2);
+  EXPECT_EQ(assignment.resume_checkpoint(), "out/step-1");
+  // The learner of the attempt before is refused from now on.
+  EXPECT_EQ(base::GetReason(Publish(id, 1, /*attempt=*/1)), "stale_attempt");
+  EXPECT_EQ(base::GetReason(ReportStep(id, 1, 1).status()), "stale_attempt");
+  EXPECT_EQ(base::GetReason(Checkpoint(id, 9, "elsewhere", 1)), "stale_attempt");
+  EXPECT_EQ(base::GetReason(Finish(id, true, "", 1)), "stale_attempt");
+  EXPECT_TRUE(Publish(id, 1, /*attempt=*/2).ok());
+}
+
+TEST_F(CoordinatorTest, ALearnerThatWasRestartedIsNoticedAtOnce) {
+  const std::string id = Run();
+  learner_ = Register(kLearner, "b");  // another process at the same address
+  EXPECT_EQ(State(id), v1::RUNNING);
+  EXPECT_EQ(Get(id).attempt(), 2);
+  learner_ = Register(kLearner, "c");  // max_job_attempts is 2
+  EXPECT_EQ(State(id), v1::FAILED);
+}
+
+TEST_F(CoordinatorTest, ACheckpointOfALowerStepIsRefused) {
+  const std::string id = Run();
+  ASSERT_TRUE(Checkpoint(id, 2, "out/step-2").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Checkpoint(id, 1, "out/step-1")));
+  EXPECT_TRUE(Checkpoint(id, 2, "out/step-2").ok());
+  EXPECT_EQ(Get(id).checkpoint(), "out/step-2");
+}
+
+TEST_F(CoordinatorTest, AManifestOfAnotherJobIsRefused) {
+  const std::string id = Run();
+  v1::RegisterVersionRequest request;
+  request.mutable_job()->set_job_id(id);
+  request.mutable_job()->set_attempt(1);
+  request.mutable_manifest()->set_job_id("other-9");
+  request.mutable_manifest()->set_sha256("x");
+  EXPECT_TRUE(absl::IsInvalidArgument(coordinator_.RegisterVersion(request).status()));
+}
+
+TEST_F(CoordinatorTest, StepsBecomeTheCurveOfTheJob) {
+  const std::string id = Run();
+  ASSERT_TRUE(ReportStep(id, 1).ok());
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(ReportStep(id, 2).ok());
+  const v1::JobStatus status = Get(id, /*steps=*/true);
+  EXPECT_EQ(status.step(), 2);
+  ASSERT_EQ(status.steps_size(), 2);
+  EXPECT_DOUBLE_EQ(status.seconds_left(), 2.0);
+  EXPECT_EQ(Get(id).steps_size(), 0);
+  EXPECT_TRUE(absl::IsInvalidArgument(ReportStep(id, 4).status()));
+}
+
+// ------------------------------------------------------------------ ending
+
+TEST_F(CoordinatorTest, AJobSucceedsAfterTheFinalEvaluation) {
+  const std::string id = Run();
+  Evaluate(id, false);
+  const v1::PromptLease used = Lease(id, 1).leases(0);
+  Report(id, used, v1::PromptResult::STORED);
+  ASSERT_TRUE(Publish(id, 1).ok());
+  replay_.AddEvent(v1::PromptEvent::STORED, used);
+  replay_.AddEvent(v1::PromptEvent::CONSUMED, used);
+  ASSERT_TRUE(Finish(id, true).ok());
+  EXPECT_EQ(State(id), v1::RUNNING);
+  EXPECT_EQ(Get(id).reason(), "final evaluation");
+  versions_ = {0, 1};
+  Evaluate(id, true);
+  EXPECT_EQ(State(id), v1::RUNNING);  // the last events aren't known yet
+  clock_.Advance(absl::Milliseconds(1));
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::SUCCEEDED);
+  const v1::JobStatus status = Get(id);
+  EXPECT_EQ(status.checkpoint(), "out/final");
+  EXPECT_EQ(status.prompts().consumed(), 1);
+  ASSERT_EQ(status.evaluations_size(), 2);
+  EXPECT_EQ(status.evaluations(0).correct(), 0);
+  EXPECT_EQ(status.evaluations(1).version(), 1);
+  EXPECT_EQ(status.evaluations(1).correct(), 2);
+  driver_.Step();
+  EXPECT_THAT(replay_.closed, ElementsAre(id));
+  EXPECT_EQ(Beat(learner_, id).job().job_id(), "");  // idle again
+}
+
+TEST_F(CoordinatorTest, WithoutHeldOutPromptsAJobSucceedsWithoutEvaluation) {
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->clear_heldout();
+  const std::string id = Run(spec);
+  ASSERT_TRUE(Finish(id, true).ok());
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::SUCCEEDED);
+  EXPECT_EQ(Get(id).evaluations_size(), 0);
+}
+
+TEST_F(CoordinatorTest, AFinalEvaluationThatCantBeHadIsSaidInTheReason) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  ASSERT_TRUE(Publish(id, 1).ok());
+  ASSERT_TRUE(Finish(id, true).ok());
+  driver_.Step();
+  Pass(absl::Minutes(2));  // the rollout holds version 0 only
+  EXPECT_EQ(State(id), v1::SUCCEEDED);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("without the final evaluation"));
+}
+
+TEST_F(CoordinatorTest, ALearnerThatIsLostAfterItFinishedDoesntRestartTheJob) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  ASSERT_TRUE(Publish(id, 1).ok());
+  ASSERT_TRUE(Finish(id, true).ok());
+  Pass(absl::Seconds(7), /*silent=*/{learner_});
+  EXPECT_EQ(State(id), v1::RUNNING);
+  versions_ = {1};
+  Evaluate(id, true);
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::SUCCEEDED);
+}
+
+TEST_F(CoordinatorTest, AJobEndsWithoutTheLastEventsWhenTheStoreStaysAway) {
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->clear_heldout();
+  const std::string id = Run(spec);
+  replay_.failure = absl::UnavailableError("away");
+  ASSERT_TRUE(Finish(id, true).ok());
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::RUNNING);
+  Pass(absl::Seconds(31));
+  EXPECT_EQ(State(id), v1::SUCCEEDED);
+}
+
+TEST_F(CoordinatorTest, ALearnerThatGivesUpFailsTheJobWithItsReason) {
+  const std::string id = Run();
+  ASSERT_TRUE(Finish(id, false, "6 steps in a row were not finite").ok());
+  EXPECT_EQ(State(id), v1::FAILED);
+  EXPECT_EQ(Get(id).reason(), "6 steps in a row were not finite");
+}
+
+TEST_F(CoordinatorTest, FinishingTwiceChangesNothing) {
+  const std::string id = Run();
+  ASSERT_TRUE(Finish(id, false, "gave up").ok());
+  EXPECT_TRUE(Finish(id, false, "gave up").ok());
+  EXPECT_EQ(State(id), v1::FAILED);
+}
+
+TEST_F(CoordinatorTest, EveryPromptOfAnEndedJobIsInOneFinalState) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::LeasePromptsResponse leases = Lease(id, 2);
+  ASSERT_EQ(leases.leases_size(), 2);
+  Report(id, leases.leases(0), v1::PromptResult::NO_PAIR);
+  ASSERT_TRUE(Finish(id, false, "gave up").ok());
+  const v1::PromptCounts prompts = Get(id).prompts();
+  EXPECT_EQ(prompts.issued(), 2);
+  EXPECT_EQ(prompts.no_pair(), 1);
+  EXPECT_EQ(prompts.cancelled(), 1);
+  EXPECT_EQ(prompts.leased() + prompts.waiting() + prompts.stored(), 0);
+}
+
+// ------------------------------------------------------------------ pausing
+
+TEST_F(CoordinatorTest, APausedJobLeasesNothingAndTellsItsWorkers) {
+  const std::string id = Run();
+  v1::PauseJobRequest pause;
+  pause.set_job_id(id);
+  ASSERT_TRUE(coordinator_.PauseJob(pause).ok());
+  EXPECT_EQ(Lease(id, 1).leases_size(), 0);
+  EXPECT_THAT(Lease(id, 1).reason(), HasSubstr("PAUSED"));
+  EXPECT_EQ(Beat(learner_, id).state(), v1::PAUSED);
+  v1::ResumeJobRequest resume;
+  resume.set_job_id(id);
+  ASSERT_TRUE(coordinator_.ResumeJob(resume).ok());
+  EXPECT_EQ(Beat(learner_, id).state(), v1::RUNNING);
+  EXPECT_GT(Lease(id, 1).leases_size(), 0);
+}
+
+TEST_F(CoordinatorTest, APromptThatFinishesDuringThePauseCounts) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lease = Lease(id, 1).leases(0);
+  v1::PauseJobRequest pause;
+  pause.set_job_id(id);
+  ASSERT_TRUE(coordinator_.PauseJob(pause).ok());
+  Report(id, lease, v1::PromptResult::STORED);
+  EXPECT_EQ(Get(id).prompts().stored(), 1);
+}
+
+// ------------------------------------------------------------------ watching
+
+TEST_F(CoordinatorTest, AwaitChangeReturnsAtOnceWhenTheJobHasChanged) {
+  const std::string id = Run();
+  uint64_t revision = 0;
+  ASSERT_TRUE(coordinator_.AwaitChange(id, revision, 0, clock_.Now()).ok());
+  ASSERT_TRUE(ReportStep(id, 1).ok());
+  const uint64_t before = revision;
+  const auto status = coordinator_.AwaitChange(id, revision, 0, absl::InfiniteFuture());
+  ASSERT_TRUE(status.ok());
+  EXPECT_NE(revision, before);
+  EXPECT_EQ(status->steps_size(), 1);
+}
+
+TEST_F(CoordinatorTest, MetricsShowTheJobAtTheHeadOfTheQueue) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  ASSERT_TRUE(ReportStep(id, 2).ok());
+  coordinator_.Tick();
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_job_step_number"), 2);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_job_heldout_accuracy_ratio"), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_jobs_count", {{"state", "RUNNING"}}), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_workers_count", {{"role", "rollout"}}), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_leases_total", {{"kind", "evaluate"}}), 2);
+}
+
+}  // namespace
+}  // namespace dtrpo::coordinator

@@ -1,0 +1,210 @@
+#include "services/coordinator/prompt_ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "services/coordinator/prompt_order.h"
+
+namespace dtrpo::coordinator {
+namespace {
+
+constexpr int64_t kAll = 1'000'000;  // pairs: no admission limit
+const absl::Time kStart = absl::FromUnixSeconds(1000);
+
+PromptLedger::Options SmallOptions() {
+  return {.prompts = 4,
+          .epochs = 2,
+          .shuffle = false,
+          .seed = 7,
+          .max_pairs_per_prompt = 2,
+          .lease = absl::Seconds(10),
+          .max_failures = 2};
+}
+
+TEST(PromptOrderTest, IsAPermutationThatDependsOnSeedAndEpochOnly) {
+  const std::vector<int64_t> order = PromptOrder(100, true, 7, 0);
+  EXPECT_EQ(std::set<int64_t>(order.begin(), order.end()).size(), 100u);
+  EXPECT_EQ(order, PromptOrder(100, true, 7, 0));
+  EXPECT_NE(order, PromptOrder(100, true, 7, 1));
+  EXPECT_NE(order, PromptOrder(100, true, 8, 0));
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()) == false);
+}
+
+TEST(PromptOrderTest, UnshuffledIsTheOrderOfTheFile) {
+  EXPECT_EQ(PromptOrder(3, false, 7, 5), (std::vector<int64_t>{0, 1, 2}));
+}
+
+TEST(PromptLedgerTest, HandsOutEachPromptOfEachEpochOnce) {
+  PromptLedger ledger(SmallOptions());
+  std::set<PromptKey> keys;
+  for (const TrainLease& lease : ledger.Lease(kStart, "rollout-1", 100, kAll)) {
+    EXPECT_TRUE(keys.insert(lease.key).second);
+    EXPECT_EQ(lease.attempt, 0);
+    EXPECT_EQ(lease.expires, kStart + absl::Seconds(10));
+  }
+  EXPECT_EQ(keys.size(), 8u);  // 4 prompts, 2 epochs
+  EXPECT_TRUE(ledger.Lease(kStart, "rollout-1", 100, kAll).empty());
+}
+
+TEST(PromptLedgerTest, AdmitsAPromptWhileThereIsRoomForOneMorePair) {
+  PromptLedger ledger(SmallOptions());
+  // Each lease may bring 2 pairs: 0 -> 2 -> 4, and 4 is not below 3.
+  EXPECT_EQ(ledger.Lease(kStart, "rollout-1", 100, 3).size(), 2u);
+  EXPECT_EQ(ledger.UsedPairs(), 4);
+  EXPECT_TRUE(ledger.Lease(kStart, "rollout-1", 100, 4).empty());
+  EXPECT_EQ(ledger.Lease(kStart, "rollout-1", 100, 5).size(), 1u);
+}
+
+TEST(PromptLedgerTest, StoredPairsReplaceTheEstimateAndStayCountedWhenConsumed) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  EXPECT_EQ(ledger.UsedPairs(), 2);
+  ledger.OnStored(lease.key, 0, 1);
+  EXPECT_EQ(ledger.UsedPairs(), 1);
+  ledger.OnConsumed(lease.key, 0, 1);
+  EXPECT_EQ(ledger.UsedPairs(), 1);
+  EXPECT_EQ(ledger.counts().consumed, 1);
+}
+
+TEST(PromptLedgerTest, PairsThatWereEvictedBesideAUsedOneStopCounting) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.OnStored(lease.key, 0, 2);
+  ledger.OnConsumed(lease.key, 0, 2);  // replay names the pairs stored: one of them was evicted
+  EXPECT_EQ(ledger.UsedPairs(), 2);
+  ledger.OnEvictedPairs(1);
+  EXPECT_EQ(ledger.UsedPairs(), 1);
+}
+
+TEST(PromptLedgerTest, AnExpiredLeaseIsLeasedAgainWithTheSameAttempt) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease first = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  EXPECT_EQ(ledger.Expire(kStart + absl::Seconds(9)), 0);
+  EXPECT_EQ(ledger.Expire(kStart + absl::Seconds(10)), 1);
+  const TrainLease again = ledger.Lease(kStart + absl::Seconds(10), "rollout-2", 1, kAll).front();
+  EXPECT_EQ(again.key, first.key);
+  EXPECT_EQ(again.attempt, first.attempt);
+  EXPECT_NE(again.lease_id, first.lease_id);
+}
+
+TEST(PromptLedgerTest, AWorkerThatFinishesAfterItsLeaseRanOutStillCounts) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease first = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.Expire(kStart + absl::Minutes(1));
+  const TrainLease again = ledger.Lease(kStart + absl::Minutes(1), "rollout-2", 1, kAll).front();
+  ledger.ReportStored(first.key, first.attempt);
+  EXPECT_EQ(ledger.counts().stored, 1);
+  EXPECT_EQ(ledger.counts().leased, 0);
+  // The second worker's insert was a duplicate; its report changes nothing.
+  ledger.ReportStored(again.key, again.attempt);
+  EXPECT_EQ(ledger.counts().stored, 1);
+}
+
+TEST(PromptLedgerTest, AGoneWorkersLeasesAreFreeAtOnce) {
+  PromptLedger ledger(SmallOptions());
+  ledger.Lease(kStart, "rollout-1", 2, kAll);
+  ledger.Lease(kStart, "rollout-2", 1, kAll);
+  EXPECT_EQ(ledger.ReleaseWorker("rollout-1"), 2);
+  EXPECT_EQ(ledger.counts().waiting, 2);
+  EXPECT_EQ(ledger.counts().leased, 1);
+}
+
+TEST(PromptLedgerTest, OnlyAnEvictionRaisesTheAttempt) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.OnStored(lease.key, 0, 2);
+  ledger.OnEvicted(lease.key, 0);
+  EXPECT_EQ(ledger.counts().evictions, 1);
+  const TrainLease again = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  EXPECT_EQ(again.key, lease.key);
+  EXPECT_EQ(again.attempt, 1);
+  // A late report of the attempt before says nothing about this one.
+  ledger.ReportNoPair(lease.key, 0);
+  ledger.ReportStored(lease.key, 0);
+  EXPECT_EQ(ledger.counts().leased, 1);
+}
+
+TEST(PromptLedgerTest, APromptThatFailsTooOftenIsFinal) {
+  PromptLedger ledger(SmallOptions());
+  TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.ReportFailed(lease.key, lease.lease_id);
+  EXPECT_EQ(ledger.counts().waiting, 1);
+  lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.ReportFailed(lease.key, lease.lease_id);
+  EXPECT_EQ(ledger.counts().failed, 1);
+  EXPECT_EQ(ledger.counts().waiting, 0);
+}
+
+TEST(PromptLedgerTest, ARepeatedFailureReportCountsOnce) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.ReportFailed(lease.key, lease.lease_id);
+  ledger.ReportFailed(lease.key, lease.lease_id);
+  EXPECT_EQ(ledger.counts().failed, 0);
+}
+
+TEST(PromptLedgerTest, AReturnedPromptIsLeasedAgainAndNotCountedAsAFailure) {
+  PromptLedger ledger(SmallOptions());
+  for (int i = 0; i < 5; ++i) {
+    const TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+    EXPECT_EQ(lease.key, (PromptKey{0, 0}));
+    ledger.ReportReturned(lease.key, lease.lease_id);
+  }
+  EXPECT_EQ(ledger.counts().failed, 0);
+}
+
+TEST(PromptLedgerTest, CountsPromptsWithoutAPairInARow) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 4, kAll);
+  ledger.OnNoPair(leases[0].key, 0);
+  ledger.OnNoPair(leases[1].key, 0);
+  EXPECT_EQ(ledger.prompts_without_pair(), 2);
+  ledger.ReportStored(leases[2].key, 0);
+  EXPECT_EQ(ledger.prompts_without_pair(), 0);
+}
+
+TEST(PromptLedgerTest, IsExhaustedOnceEverythingIsHandedOutAndNobodyIsAtWork) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 100, kAll);
+  EXPECT_FALSE(ledger.Exhausted());
+  for (size_t i = 0; i + 1 < leases.size(); ++i) ledger.OnNoPair(leases[i].key, 0);
+  EXPECT_FALSE(ledger.Exhausted());
+  ledger.OnStored(leases.back().key, 0, 1);
+  EXPECT_TRUE(ledger.Exhausted());
+}
+
+TEST(PromptLedgerTest, AfterTheEndOfDataAnEvictedPromptIsCancelled) {
+  PromptLedger ledger(SmallOptions());
+  const TrainLease lease = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  ledger.OnStored(lease.key, 0, 2);
+  ledger.Close();
+  ledger.OnEvicted(lease.key, 0);
+  EXPECT_EQ(ledger.counts().cancelled, 1);
+  EXPECT_TRUE(ledger.Lease(kStart, "rollout-1", 1, kAll).empty());
+}
+
+TEST(PromptLedgerTest, TheEndOfTheJobCancelsWhateverIsLive) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 3, kAll);
+  ledger.OnStored(leases[0].key, 0, 1);
+  ledger.ReportReturned(leases[1].key, leases[1].lease_id);
+  ledger.CancelRest();
+  const LedgerCounts counts = ledger.counts();
+  EXPECT_EQ(counts.cancelled, 3);
+  EXPECT_EQ(counts.issued, 3);
+  ledger.OnConsumed(leases[0].key, 0, 1);  // too late: it is final
+  EXPECT_EQ(ledger.counts().consumed, 0);
+}
+
+TEST(PromptLedgerTest, EpochsBelowTheOldestLivePromptCanBeForgotten) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 5, kAll);
+  EXPECT_EQ(ledger.OldestLiveEpoch(), 0);
+  for (int i = 0; i < 4; ++i) ledger.OnNoPair(leases[i].key, 0);
+  EXPECT_EQ(ledger.OldestLiveEpoch(), 1);
+}
+
+}  // namespace
+}  // namespace dtrpo::coordinator

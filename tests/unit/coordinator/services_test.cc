@@ -1,0 +1,155 @@
+// The coordinator over real connections: clients, workers and errors as they see them.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "common/base/retry_after.h"
+#include "tests/unit/coordinator/live_coordinator.h"
+
+namespace dtrpo::coordinator {
+namespace {
+
+absl::Time Soon() { return absl::Now() + absl::Seconds(20); }
+
+class ServicesTest : public testing::Test {
+ protected:
+  std::string Submit(const std::string& name = "add") {
+    const auto id = live_.jobs().Submit(live_.Spec(name), "key-" + name, Soon());
+    EXPECT_TRUE(id.ok()) << id.status();
+    return id.ok() ? *id : "";
+  }
+
+  LiveCoordinator live_;
+};
+
+TEST_F(ServicesTest, AJobIsSubmittedShownAndCancelled) {
+  const std::string id = Submit();
+  EXPECT_EQ(Submit(), id);  // the same key
+  EXPECT_EQ(live_.jobs().List(Soon())->jobs_size(), 1);
+  const auto cancelled = live_.jobs().Cancel(id, "enough", Soon());
+  ASSERT_TRUE(cancelled.ok()) << cancelled.status();
+  EXPECT_EQ(cancelled->state(), v1::JOB_CANCELLED);
+  EXPECT_EQ(live_.jobs().Get(id, false, Soon())->reason(), "enough");
+}
+
+TEST_F(ServicesTest, ErrorsKeepTheirCodeAndWords) {
+  const auto status = live_.jobs().Get("add-9", false, Soon());
+  EXPECT_TRUE(absl::IsNotFound(status.status()));
+  EXPECT_EQ(status.status().message(), "there is no job \"add-9\"");
+  v1::JobSpec bad = live_.Spec("add");
+  bad.mutable_training()->set_steps(-1);
+  EXPECT_TRUE(absl::IsInvalidArgument(live_.jobs().Submit(bad, "k", Soon()).status()));
+}
+
+TEST_F(ServicesTest, TheReasonOfAStaleAttemptReachesTheLearner) {
+  const std::string id = Submit();
+  v1::ReportStepRequest request;
+  request.mutable_job()->set_job_id(id);
+  request.mutable_job()->set_attempt(7);
+  request.mutable_record()->set_step(1);
+  const auto response = live_.workers().ReportStep(request, Soon());
+  EXPECT_TRUE(absl::IsFailedPrecondition(response.status()));
+  EXPECT_EQ(base::GetReason(response.status()), "stale_attempt");
+}
+
+TEST_F(ServicesTest, AWatchSendsAStatusAtOnceThenEachChangeAndEndsWithTheJob) {
+  const std::string id = Submit();
+  std::vector<v1::JobState> states;
+  const absl::Time start = absl::Now();
+  const absl::Status end = live_.jobs().Watch(
+      id, 0,
+      [&](const v1::JobStatus& status) {
+        states.push_back(status.state());
+        if (states.size() == 1) {
+          EXPECT_TRUE(live_.jobs().Cancel(id, "enough", Soon()).ok());
+        }
+        return true;
+      },
+      Soon());
+  EXPECT_TRUE(end.ok()) << end;
+  ASSERT_GE(states.size(), 2u);
+  EXPECT_EQ(states.front(), v1::PENDING);
+  EXPECT_EQ(states.back(), v1::JOB_CANCELLED);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(2)) << "a change is sent before the silence is over";
+}
+
+TEST_F(ServicesTest, AWatchSaysSomethingAtLeastEveryTwoSeconds) {
+  const std::string id = Submit();
+  int statuses = 0;
+  const absl::Time start = absl::Now();
+  EXPECT_TRUE(live_.jobs()
+                  .Watch(
+                      id, 0, [&](const v1::JobStatus&) { return ++statuses < 2; }, Soon())
+                  .ok());
+  EXPECT_GE(absl::Now() - start, absl::Seconds(1.5));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(4));
+}
+
+TEST_F(ServicesTest, AWatchRespectsItsDeadline) {
+  const std::string id = Submit();
+  const absl::Time start = absl::Now();
+  const absl::Status end = live_.jobs().Watch(
+      id, 0, [](const v1::JobStatus&) { return true; }, absl::Now() + absl::Milliseconds(300));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(end) || absl::IsUnavailable(end)) << end;
+  EXPECT_LT(absl::Now() - start, absl::Seconds(3));
+}
+
+TEST_F(ServicesTest, AWatcherThatLeavesFreesItsThread) {
+  const std::string id = Submit();
+  // More watchers, one after the other, than the server has threads.
+  for (int i = 0; i < 2 * LiveCoordinator::kThreads; ++i) {
+    ASSERT_TRUE(live_.jobs()
+                    .Watch(
+                        id, 0, [](const v1::JobStatus&) { return false; }, Soon())
+                    .ok());
+  }
+  EXPECT_TRUE(live_.jobs().Get(id, false, Soon()).ok());
+}
+
+TEST_F(ServicesTest, WatchesEndWhenTheCoordinatorShutsDown) {
+  const std::string id = Submit();
+  absl::Notification watching;
+  std::thread watcher([&] {
+    live_.jobs()
+        .Watch(
+            id, 0,
+            [&](const v1::JobStatus&) {
+              if (!watching.HasBeenNotified()) watching.Notify();
+              return true;
+            },
+            absl::Now() + absl::Seconds(3))
+        .IgnoreError();
+  });
+  ASSERT_TRUE(watching.WaitForNotificationWithTimeout(absl::Seconds(10)));
+  const absl::Time start = absl::Now();
+  live_.Shutdown();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+  watcher.join();
+}
+
+TEST_F(ServicesTest, AWorkerRegistersBeatsAndLeases) {
+  const std::string id = Submit();
+  v1::RegisterWorkerRequest request;
+  request.set_role("rollout");
+  request.set_address("127.0.0.1:1");
+  request.set_incarnation("a");
+  const auto registered = live_.workers().RegisterWorker(request, Soon());
+  ASSERT_TRUE(registered.ok()) << registered.status();
+  v1::HeartbeatRequest beat;
+  beat.set_worker_id(registered->worker_id());
+  ASSERT_TRUE(live_.workers().Heartbeat(beat, Soon()).ok());
+  v1::LeasePromptsRequest lease;
+  lease.mutable_job()->set_job_id(id);
+  lease.set_worker_id(registered->worker_id());
+  lease.set_max_prompts(1);
+  const auto leased = live_.workers().LeasePrompts(lease, Soon());
+  ASSERT_TRUE(leased.ok()) << leased.status();
+  EXPECT_EQ(leased->reason(), "the job is PENDING");
+  EXPECT_EQ(live_.jobs().ListWorkers(Soon())->workers_size(), 1);
+}
+
+}  // namespace
+}  // namespace dtrpo::coordinator
