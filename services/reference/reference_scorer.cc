@@ -7,11 +7,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/logging.h"
 #include "common/base/retry_after.h"
+#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/checkpoint/checkpoint_folder.h"
 #include "common/dtrpo/trajectory_scorer.h"
 
 namespace dtrpo::reference {
@@ -24,8 +23,9 @@ std::string CacheKey(const trajectory::MaskPlanOptions& options, const ScoreItem
 
 }  // namespace
 
-ReferenceScorer::ReferenceScorer(const Options& options, const ReferenceMetrics* metrics)
-    : options_(options), metrics_(metrics), cache_(options.cache_bytes) {}
+ReferenceScorer::ReferenceScorer(const Options& options, base::Clock* clock,
+                                 const ReferenceMetrics* metrics)
+    : options_(options), clock_(clock), metrics_(metrics), cache_(options.cache_bytes) {}
 
 absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSpec& spec) {
   absl::MutexLock lock(&mutex_);
@@ -35,9 +35,16 @@ absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSp
   checkpoint::DescriptorOverrides overrides;
   if (spec.mask_token_id > 0) overrides.mask_token_id = spec.mask_token_id;
   if (spec.block_size > 0) overrides.block_size = spec.block_size;
-  DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
+  DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(spec.path, overrides));
-  DTRPO_ASSIGN_OR_RETURN(model_, model::Transformer::Load(folder, {}));
+  folder_ = std::make_unique<checkpoint::CheckpointFolder>(std::move(folder));
+  DTRPO_ASSIGN_OR_RETURN(model_, model::Transformer::Load(*folder_, {}));
+  base::Sha256 checksum;
+  for (const std::string& name : folder_->TensorNames()) {
+    const absl::Span<const char> data = folder_->Find(name)->data;
+    checksum.Update(absl::string_view(data.data(), data.size()));
+  }
+  sha256_ = checksum.FinishHex();
   job_id_ = job_id;
   base::LogInfo("reference model loaded", {{"job", job_id}, {"path", spec.path}});
   return absl::OkStatus();
@@ -46,22 +53,15 @@ absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSp
 void ReferenceScorer::Unload() {
   absl::MutexLock lock(&mutex_);
   model_.reset();
+  folder_.reset();
   job_id_.clear();
   cache_.Clear();
 }
 
-absl::StatusOr<std::vector<std::vector<float>>> ReferenceScorer::Score(
-    const std::string& job_id, const trajectory::MaskPlanOptions& options,
-    absl::Span<const ScoreItem> items) {
-  std::vector<std::vector<float>> scores(items.size());
-  std::vector<std::string> keys(items.size());
-  std::vector<size_t> missing;
-  for (size_t i = 0; i < items.size(); ++i) {
-    keys[i] = CacheKey(options, items[i]);
-    if (!cache_.Find(keys[i], &scores[i])) missing.push_back(i);
-  }
-  metrics_->cache_hits->Increment(static_cast<double>(items.size() - missing.size()));
-
+absl::StatusOr<ReferenceScores> ReferenceScorer::Score(const std::string& job_id,
+                                                       const std::string& sha256,
+                                                       const trajectory::MaskPlanOptions& options,
+                                                       absl::Span<const ScoreItem> items) {
   absl::MutexLock lock(&mutex_);
   if (model_ == nullptr || job_id_ != job_id) {
     absl::Status status = absl::UnavailableError(
@@ -70,6 +70,21 @@ absl::StatusOr<std::vector<std::vector<float>>> ReferenceScorer::Score(
     base::SetRetryAfter(status, absl::Milliseconds(200));
     return status;
   }
+  if (!sha256.empty() && sha256 != sha256_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the reference of job ", job_id, " has checksum ", sha256_, ", not ", sha256));
+  }
+  ReferenceScores result{.sha256 = sha256_,
+                         .targets = std::vector<std::vector<float>>(items.size())};
+  std::vector<std::vector<float>>& scores = result.targets;
+  std::vector<std::string> keys(items.size());
+  std::vector<size_t> missing;
+  for (size_t i = 0; i < items.size(); ++i) {
+    keys[i] = CacheKey(options, items[i]);
+    if (!cache_.Find(keys[i], &scores[i])) missing.push_back(i);
+  }
+  metrics_->cache_hits->Increment(static_cast<double>(items.size() - missing.size()));
+
   torch::NoGradGuard no_grad;
   for (size_t begin = 0; begin < missing.size(); begin += options_.batch_trajectories) {
     const size_t end = std::min(missing.size(), begin + options_.batch_trajectories);
@@ -81,7 +96,7 @@ absl::StatusOr<std::vector<std::vector<float>>> ReferenceScorer::Score(
       plans.push_back(trajectory::MakeMaskPlan(item.trajectory, options, item.use_index));
       inputs.push_back({&item.trajectory, &plans.back()});
     }
-    const absl::Time started = absl::Now();
+    const absl::Time started = clock_->Now();
     DTRPO_ASSIGN_OR_RETURN(const torch::Tensor terms,
                            objective::ScoreTargets(*model_, inputs, options.boundary));
     const torch::Tensor flat = terms.to(torch::kCPU, torch::kFloat32).contiguous();
@@ -93,13 +108,13 @@ absl::StatusOr<std::vector<std::vector<float>>> ReferenceScorer::Score(
       cache_.Insert(keys[missing[m]], scores[missing[m]]);
     }
     metrics_->forwards->Increment();
-    metrics_->forward_seconds->Observe(absl::ToDoubleSeconds(absl::Now() - started));
+    metrics_->forward_seconds->Observe(absl::ToDoubleSeconds(clock_->Now() - started));
     metrics_->batch_fill_ratio->Observe(static_cast<double>(end - begin) /
                                         options_.batch_trajectories);
   }
   metrics_->scored_trajectories->Increment(static_cast<double>(items.size()));
   metrics_->cache_bytes->Set(static_cast<double>(cache_.size_bytes()));
-  return scores;
+  return result;
 }
 
 }  // namespace dtrpo::reference

@@ -13,6 +13,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "common/base/clock.h"
+#include "common/checkpoint/checkpoint_folder.h"
 #include "common/job/job_spec.h"
 #include "common/model/transformer.h"
 #include "common/trajectory/mask_plan.h"
@@ -27,13 +29,19 @@ struct ScoreItem {
   int32_t use_index = 0;
 };
 
+struct ReferenceScores {
+  std::string sha256;  // of the weights that answered
+  std::vector<std::vector<float>>
+      targets;  // per item: log-probabilities of its plan's targets, in plan order
+};
+
 class ReferenceScorer {
  public:
   struct Options {
     int32_t batch_trajectories = 64;  // per forward
     int64_t cache_bytes = int64_t{256} << 20;
   };
-  ReferenceScorer(const Options& options, const ReferenceMetrics* metrics);
+  ReferenceScorer(const Options& options, base::Clock* clock, const ReferenceMetrics* metrics);
 
   // Loads the base checkpoint of `job_id`, unless it is loaded already. Lets go of the job before
   // it.
@@ -41,19 +49,23 @@ class ReferenceScorer {
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Unload() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Per item: log-probabilities of its plan's targets, in plan order (mask_plan.h).
   // UNAVAILABLE, reason "reference_loading", while another job or none is loaded.
-  absl::StatusOr<std::vector<std::vector<float>>> Score(const std::string& job_id,
-                                                        const trajectory::MaskPlanOptions& options,
-                                                        absl::Span<const ScoreItem> items)
+  // FAILED_PRECONDITION when `sha256` isn't empty and isn't the checksum of the loaded weights.
+  absl::StatusOr<ReferenceScores> Score(const std::string& job_id, const std::string& sha256,
+                                        const trajectory::MaskPlanOptions& options,
+                                        absl::Span<const ScoreItem> items)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   const Options options_;
+  base::Clock* const clock_;
   const ReferenceMetrics* const metrics_;
   ScoreCache cache_;
   absl::Mutex mutex_;
   std::string job_id_ ABSL_GUARDED_BY(mutex_);
+  std::string sha256_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<checkpoint::CheckpointFolder> folder_
+      ABSL_GUARDED_BY(mutex_);  // maps the model's tensors
   std::unique_ptr<model::Transformer> model_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,0 +1,45 @@
+// dtrpo-learner: turns numbered batches into weights and pushes them to the rollouts.
+#include <thread>
+
+#include "common/base/status_macros.h"
+#include "common/model/torch_runtime.h"
+#include "common/runtime/service_main.h"
+#include "common/runtime/worker_config.h"
+#include "services/learner/learner_metrics.h"
+#include "services/learner/learner_worker.h"
+
+namespace dtrpo::learner {
+namespace {
+
+absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
+  model::SetThreads(config.threads());
+  DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
+  wire::WorkerClient coordinator(channel);
+  const LearnerMetrics metrics(host.metrics());
+  DTRPO_RETURN_IF_ERROR(host.Start({}));
+
+  LearnerWorker worker({.registration = runtime::Registration(host, "learner"),
+                        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms())},
+                       {.coordinator = &coordinator,
+                        .channels = host.channels(),
+                        .files = host.files(),
+                        .clock = host.clock(),
+                        .waits = host.wait_states(),
+                        .metrics = &metrics});
+  host.SetReady(true);
+  std::thread loop([&worker] { worker.Run(); });
+  return host.RunUntilStopped([&](absl::Time) {
+    worker.Stop();
+    loop.join();
+  });
+}
+
+}  // namespace
+}  // namespace dtrpo::learner
+
+int main(int argc, char** argv) {
+  using namespace dtrpo;
+  return runtime::ServiceMain<v1::WorkerConfig>(argc, argv, "learner",
+                                                runtime::DefaultWorkerConfig(),
+                                                runtime::CheckWorkerConfig, learner::Run);
+}

@@ -1,0 +1,52 @@
+// dtrpo-rollout: samples, judges and pairs answers to the prompts it leases.
+#include <thread>
+
+#include "common/base/status_macros.h"
+#include "common/model/torch_runtime.h"
+#include "common/runtime/service_main.h"
+#include "common/runtime/worker_config.h"
+#include "common/weights/version_store.h"
+#include "services/rollout/rollout_metrics.h"
+#include "services/rollout/rollout_worker.h"
+#include "services/rollout/weights_service.h"
+
+namespace dtrpo::rollout {
+namespace {
+
+absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
+  model::SetThreads(config.threads());
+  DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
+  wire::WorkerClient coordinator(channel);
+  const RolloutMetrics metrics(host.metrics());
+  weights::VersionStore versions;
+  WeightsService weights_service(&versions, host.clock(), &metrics);
+  DTRPO_RETURN_IF_ERROR(host.Start({&weights_service}));
+
+  RolloutWorker worker({.registration = runtime::Registration(host, "rollout"),
+                        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
+                        .lease_prompts = config.lease_prompts(),
+                        .batch_sequences = config.batch_sequences()},
+                       {.coordinator = &coordinator,
+                        .channels = host.channels(),
+                        .versions = &versions,
+                        .weights_service = &weights_service,
+                        .clock = host.clock(),
+                        .waits = host.wait_states(),
+                        .metrics = &metrics});
+  host.SetReady(true);
+  std::thread loop([&worker] { worker.Run(); });
+  return host.RunUntilStopped([&](absl::Time) {
+    worker.Stop();
+    loop.join();
+  });
+}
+
+}  // namespace
+}  // namespace dtrpo::rollout
+
+int main(int argc, char** argv) {
+  using namespace dtrpo;
+  return runtime::ServiceMain<v1::WorkerConfig>(argc, argv, "rollout",
+                                                runtime::DefaultWorkerConfig(),
+                                                runtime::CheckWorkerConfig, rollout::Run);
+}

@@ -1,0 +1,311 @@
+#include "services/rollout/rollout_worker.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/fault_points.h"
+#include "common/base/logging.h"
+#include "common/base/retry.h"
+#include "common/base/status_macros.h"
+#include "common/checkpoint/checkpoint_folder.h"
+#include "common/wire/job_codec.h"
+#include "services/rollout/base_image.h"
+
+namespace dtrpo::rollout {
+namespace {
+
+constexpr absl::Duration kIdleWait = absl::Seconds(1);
+constexpr absl::Duration kAfterFailure = absl::Seconds(2);
+constexpr absl::Duration kMaxLeasePause = absl::Milliseconds(500);
+
+PromptTask ToTask(const v1::PromptLease& lease) {
+  return {.evaluate = lease.kind() == v1::EVALUATE,
+          .epoch = lease.epoch(),
+          .prompt_index = lease.prompt_index(),
+          .prompt_attempt = lease.prompt_attempt(),
+          .prompt_json = lease.prompt_json(),
+          .keep_sample = lease.keep_sample()};
+}
+
+v1::PromptResult ResultFor(const v1::PromptLease& lease, v1::PromptResult::Outcome outcome) {
+  v1::PromptResult result;
+  result.set_lease_id(lease.lease_id());
+  result.set_kind(lease.kind());
+  result.set_epoch(lease.epoch());
+  result.set_prompt_index(lease.prompt_index());
+  result.set_prompt_attempt(lease.prompt_attempt());
+  result.set_outcome(outcome);
+  result.set_version(lease.version());
+  return result;
+}
+
+}  // namespace
+
+RolloutWorker::RolloutWorker(Options options, Deps deps)
+    : options_(std::move(options)), deps_(deps) {
+  agent_ = std::make_unique<wire::WorkerAgent>(
+      wire::WorkerAgent::Options{
+          .registration = options_.registration,
+          .report = [this] { return Report(); },
+          .on_assignment = [this](const v1::Assignment& assignment) { Follow(assignment); },
+      },
+      deps_.coordinator, deps_.clock, deps_.waits);
+}
+
+RolloutWorker::~RolloutWorker() { Stop(); }
+
+void RolloutWorker::Stop() { stop_.Stop(); }
+
+wire::WorkerReport RolloutWorker::Report() {
+  absl::MutexLock lock(&mutex_);
+  return {.job_id = job_id_,
+          .state = state_,
+          .version = job_id_.empty() ? -1 : deps_.versions->NewestVersion(),
+          .versions_held = job_id_.empty() ? std::vector<int64_t>() : deps_.versions->Held()};
+}
+
+void RolloutWorker::SetState(std::string job_id, std::string state) {
+  absl::MutexLock lock(&mutex_);
+  job_id_ = std::move(job_id);
+  state_ = std::move(state);
+}
+
+// Lets go of versions that no evaluation needs. One that was pushed after the coordinator made this
+// assignment isn't in its list yet, so everything from the assignment's newest on is kept.
+void RolloutWorker::Follow(const v1::Assignment& assignment) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (job_id_.empty() || job_id_ != assignment.job().job_id()) return;
+  }
+  std::vector<int64_t> keep(assignment.pinned_versions().begin(),
+                            assignment.pinned_versions().end());
+  for (int64_t version : deps_.versions->Held()) {
+    if (version >= assignment.newest_version()) keep.push_back(version);
+  }
+  deps_.versions->KeepOnly(keep);
+  deps_.metrics->weights_lag_versions->Set(static_cast<double>(
+      std::max<int64_t>(0, assignment.newest_version() - deps_.versions->NewestVersion())));
+}
+
+absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
+    const v1::Assignment& assignment) {
+  DTRPO_ASSIGN_OR_RETURN(const job::JobSpec spec, wire::FromProto(assignment.spec()));
+  auto session = std::make_unique<Session>();
+  session->job.set_job_id(assignment.job().job_id());
+  DTRPO_ASSIGN_OR_RETURN(const auto shards, deps_.channels->CreateAll({assignment.replay().begin(),
+                                                                       assignment.replay().end()}));
+  wire::ClientOptions client;
+  client.target = "replay";
+  client.waits = deps_.waits;
+  client.stop = &stop_;
+  DTRPO_ASSIGN_OR_RETURN(session->replay, wire::MakeReplayClient(shards, client));
+
+  checkpoint::DescriptorOverrides overrides;
+  if (spec.model.mask_token_id > 0) overrides.mask_token_id = spec.model.mask_token_id;
+  if (spec.model.block_size > 0) overrides.block_size = spec.model.block_size;
+  DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
+                         checkpoint::CheckpointFolder::Open(spec.model.path, overrides));
+  DTRPO_ASSIGN_OR_RETURN(session->sampler,
+                         PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
+                                               options_.batch_sequences, deps_.metrics));
+  session->policies = std::make_unique<PolicyCache>(folder.descriptor());
+  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image,
+                         BaseImage(folder, session->job.job_id()));
+  DTRPO_RETURN_IF_ERROR(
+      session->policies->Get(image).status());  // a bad checkpoint is found here, by name
+  deps_.versions->Clear();
+  DTRPO_RETURN_IF_ERROR(deps_.versions->Install(std::move(image)));
+  deps_.weights_service->AcceptJob(session->job.job_id());
+  SetState(session->job.job_id(), "ready");
+  agent_->BeatNow();  // evaluations of version 0, and pushes, wait for this
+  base::LogInfo("job begins", {{"job", session->job.job_id()}, {"model", spec.model.path}});
+  return session;
+}
+
+bool RolloutWorker::KeepGoing(const Session& session) const {
+  if (stop_.stopped()) return false;
+  const v1::Assignment assignment = agent_->assignment();
+  return assignment.job().job_id() == session.job.job_id() && !wire::IsFinal(assignment.state());
+}
+
+std::vector<v1::PromptLease> RolloutWorker::Lease(const Session& session) {
+  v1::LeasePromptsRequest request;
+  *request.mutable_job() = session.job;
+  request.set_worker_id(agent_->worker_id());
+  request.set_max_prompts(options_.lease_prompts);
+  request.set_version(deps_.versions->NewestVersion());
+  for (int64_t version : deps_.versions->Held()) request.add_versions_held(version);
+  absl::StatusOr<v1::LeasePromptsResponse> response =
+      deps_.coordinator->LeasePrompts(request, deps_.clock->Now() + options_.call_timeout);
+  if (response.ok() && !response->leases().empty())
+    return {response->leases().begin(), response->leases().end()};
+
+  const std::string why =
+      response.ok() ? response->reason() : std::string(response.status().message());
+  SetState(session.job.job_id(), absl::StrCat("no prompts: ", why));
+  base::ScopedWait wait(deps_.waits, "prompts", absl::StrCat("coordinator (", why, ")"));
+  const absl::Duration pause = absl::Milliseconds(response.ok() ? response->retry_after_ms() : 500);
+  stop_.SleepFor(*deps_.clock, std::clamp(pause, absl::Milliseconds(10), kMaxLeasePause));
+  return {};
+}
+
+v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& lease,
+                                      PromptResult result) {
+  if (!result.status.ok()) {
+    v1::PromptResult failed = ResultFor(lease, v1::PromptResult::FAILED);
+    failed.set_error(std::string(result.status.message()));
+    deps_.metrics->prompts_failed->Increment();
+    return failed;
+  }
+  v1::PromptResult done = ResultFor(lease, v1::PromptResult::EVALUATED);
+  done.set_samples(result.samples);
+  done.set_tokens(result.tokens);
+  done.set_forwards(result.forwards);
+  done.set_reward_sum(result.reward_sum);
+  if (lease.kind() == v1::EVALUATE) {
+    done.set_correct(result.correct);
+    if (lease.keep_sample()) {
+      done.mutable_sample()->set_prompt(result.kept.prompt);
+      done.mutable_sample()->set_answer(result.kept.answer);
+      done.mutable_sample()->set_expected(result.kept.expected);
+      done.mutable_sample()->set_correct(result.correct);
+      for (const std::string& line : result.kept.denoising)
+        done.mutable_sample()->add_denoising(line);
+    }
+    deps_.metrics->prompts_evaluated->Increment();
+    return done;
+  }
+  const size_t pairs = result.pairs.size();
+  const wire::PromptOutcome outcome{.epoch = lease.epoch(),
+                                    .prompt_index = lease.prompt_index(),
+                                    .prompt_attempt = lease.prompt_attempt(),
+                                    .pairs = std::move(result.pairs)};
+  const absl::Time started = deps_.clock->Now();
+  absl::Status status;
+  do {  // back-pressure lasts as long as it lasts; the wait is registered by the client
+    status =
+        session.replay
+            ->Insert({session.job.job_id(), 0}, outcome, deps_.clock->Now() + options_.call_timeout)
+            .status();
+  } while (base::IsRetryable(status) && KeepGoing(session));
+  deps_.metrics->insert_wait_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+  if (!status.ok()) {
+    const bool leaving = !KeepGoing(session);
+    done.set_outcome(leaving ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
+    if (!leaving) done.set_error(absl::StrCat("insert: ", status.message()));
+    (leaving ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
+    return done;
+  }
+  done.set_outcome(pairs == 0 ? v1::PromptResult::NO_PAIR : v1::PromptResult::STORED);
+  deps_.metrics->pairs->Increment(static_cast<double>(pairs));
+  (pairs == 0 ? deps_.metrics->prompts_no_pair : deps_.metrics->prompts_stored)->Increment();
+  return done;
+}
+
+void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>& leases) {
+  // Prompts of one kind and one version share forwards. Training uses the newest weights, whatever
+  // they were when leased.
+  const int64_t newest = deps_.versions->NewestVersion();
+  std::map<std::pair<bool, int64_t>, std::vector<v1::PromptLease>> groups;
+  for (const v1::PromptLease& lease : leases) {
+    const bool evaluate = lease.kind() == v1::EVALUATE;
+    groups[{evaluate, evaluate ? lease.version() : newest}].push_back(lease);
+  }
+  std::vector<v1::PromptResult> reports;
+  for (auto& [key, group] : groups) {
+    const auto& [evaluate, version] = key;
+    SetState(session.job.job_id(), absl::StrCat(evaluate ? "evaluating " : "sampling ",
+                                                group.size(), " prompts at version ", version));
+    std::vector<PromptTask> tasks;
+    for (v1::PromptLease& lease : group) {
+      lease.set_version(version);
+      tasks.push_back(ToTask(lease));
+    }
+    const absl::Time started = deps_.clock->Now();
+    absl::StatusOr<std::vector<PromptResult>> results =
+        absl::NotFoundError(absl::StrCat("version ", version, " isn't held any more"));
+    if (const std::shared_ptr<const weights::Image> image = deps_.versions->Find(version);
+        image != nullptr) {
+      absl::StatusOr<const model::Transformer*> policy = session.policies->Get(image);
+      results = policy.ok() ? session.sampler->Run(**policy, version, tasks,
+                                                   [&] { return KeepGoing(session); })
+                            : policy.status();
+    }
+    deps_.metrics->sample_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+    if (!results.ok()) {
+      const bool returned =
+          absl::IsCancelled(results.status()) || absl::IsNotFound(results.status());
+      for (const v1::PromptLease& lease : group) {
+        v1::PromptResult& result = reports.emplace_back(
+            ResultFor(lease, returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED));
+        if (!returned) result.set_error(std::string(results.status().message()));
+        (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
+      }
+      continue;
+    }
+    for (size_t i = 0; i < group.size(); ++i) {
+      reports.push_back(Store(session, group[i], std::move((*results)[i])));
+      base::HitFaultPoint("rollout.after_insert").IgnoreError();
+    }
+  }
+  ReportResults(session, reports);
+}
+
+// Until the coordinator has it: an evaluation's result is nowhere else. A leaving process tries
+// once.
+void RolloutWorker::ReportResults(const Session& session,
+                                  const std::vector<v1::PromptResult>& results) {
+  v1::ReportPromptsRequest request;
+  *request.mutable_job() = session.job;
+  request.set_worker_id(agent_->worker_id());
+  for (const v1::PromptResult& result : results) *request.add_results() = result;
+  base::ScopedWait wait(deps_.waits, absl::StrCat("report of ", results.size(), " prompts"),
+                        "coordinator");
+  base::Backoff backoff({}, /*seed=*/static_cast<uint64_t>(request.ByteSizeLong()));
+  for (;;) {
+    const absl::Status status =
+        deps_.coordinator->ReportPrompts(request, deps_.clock->Now() + options_.call_timeout)
+            .status();
+    if (status.ok()) return;
+    if (!base::IsRetryable(status) || !KeepGoing(session)) {
+      return base::LogWarning("prompts not reported",
+                              {{"prompts", results.size()}, {"error", status}});
+    }
+    stop_.SleepFor(*deps_.clock, std::min(backoff.Next(status), kMaxLeasePause));
+  }
+}
+
+void RolloutWorker::WorkOnce(Session& session) {
+  const std::vector<v1::PromptLease> leases = Lease(session);
+  if (leases.empty()) return;
+  Process(session, leases);
+  session.policies->KeepOnly(deps_.versions->Held());
+}
+
+void RolloutWorker::Run() {
+  std::unique_ptr<Session> session;
+  while (!stop_.stopped()) {
+    if (session != nullptr && KeepGoing(*session)) {
+      WorkOnce(*session);
+      continue;
+    }
+    if (session != nullptr) {
+      session.reset();
+      SetState("", "idle");
+      deps_.versions->Clear();
+    }
+    if (!agent_->AwaitJob(deps_.clock->Now() + kIdleWait)) continue;
+    absl::StatusOr<std::unique_ptr<Session>> opened = Open(agent_->assignment());
+    if (opened.ok()) {
+      session = *std::move(opened);
+    } else {
+      SetState("", absl::StrCat("can't work on the job: ", opened.status().message()));
+      base::LogError("can't work on the job", {{"error", opened.status()}});
+      stop_.SleepFor(*deps_.clock, kAfterFailure);
+    }
+  }
+}
+
+}  // namespace dtrpo::rollout
