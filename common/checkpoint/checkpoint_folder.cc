@@ -102,6 +102,13 @@ bool IsCarried(absl::string_view name) {
 absl::StatusOr<CheckpointFolder> CheckpointFolder::Open(const std::string& path,
                                                         const DescriptorOverrides& overrides,
                                                         base::FileSystem* files) {
+  DTRPO_ASSIGN_OR_RETURN(CheckpointFolder folder, OpenWithoutTensors(path, overrides, files));
+  DTRPO_RETURN_IF_ERROR(folder.OpenTensors(files));
+  return folder;
+}
+
+absl::StatusOr<CheckpointFolder> CheckpointFolder::OpenWithoutTensors(
+    const std::string& path, const DescriptorOverrides& overrides, base::FileSystem* files) {
   CheckpointFolder folder;
   folder.path_ = path;
   const absl::Status complete = CheckComplete(files, path, Verify::kSizes);
@@ -109,7 +116,6 @@ absl::StatusOr<CheckpointFolder> CheckpointFolder::Open(const std::string& path,
   DTRPO_ASSIGN_OR_RETURN(ConfigAndDescriptor read, ReadConfig(files, path, overrides));
   folder.config_ = std::move(read.config);
   folder.descriptor_ = std::move(read.descriptor);
-  DTRPO_RETURN_IF_ERROR(folder.OpenTensors(files));
 
   DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> names, files->List(path));
   for (const std::string& name : names) {

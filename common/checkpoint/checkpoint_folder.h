@@ -34,6 +34,10 @@ class CheckpointFolder {
   static absl::StatusOr<CheckpointFolder> Open(const std::string& path,
                                                const DescriptorOverrides& overrides = {},
                                                base::FileSystem* files = base::PosixFileSystem());
+  // The same folder without weights, which need not be there: the start of a model from nothing.
+  static absl::StatusOr<CheckpointFolder> OpenWithoutTensors(
+      const std::string& path, const DescriptorOverrides& overrides = {},
+      base::FileSystem* files = base::PosixFileSystem());
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }

@@ -15,7 +15,9 @@ std::vector<ArithmeticProblem> ArithmeticProblems() {
   std::vector<ArithmeticProblem> problems;
   for (int a = 0; a < kArithmeticNumbers; ++a) {
     for (int b = 0; b < kArithmeticNumbers; ++b) {
-      ArithmeticProblem problem{.a = a, .b = b};
+      ArithmeticProblem problem;
+      problem.a = a;
+      problem.b = b;
       const uint64_t hash = base::StableHash(Id(problem));
       problem.heldout = hash % 1000 < kHeldoutPerMille;
       problem.prompt = absl::StrCat(a, "+", b, (hash >> 32) % 2 == 0 ? "=" : "");

@@ -7,9 +7,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "tools/dtrpo/eval_command.h"
 #include "tools/dtrpo/generate_command.h"
+#include "tools/dtrpo/make_arithmetic_command.h"
 #include "tools/dtrpo/score_command.h"
+#include "tools/dtrpo/sft_command.h"
 #include "tools/dtrpo/subcommand.h"
+#include "tools/dtrpo/up_command.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -18,6 +22,10 @@ std::vector<std::unique_ptr<Subcommand>> Subcommands() {
   std::vector<std::unique_ptr<Subcommand>> commands;
   commands.push_back(std::make_unique<GenerateCommand>());
   commands.push_back(std::make_unique<ScoreCommand>());
+  commands.push_back(std::make_unique<SftCommand>());
+  commands.push_back(std::make_unique<EvalCommand>());
+  commands.push_back(std::make_unique<MakeArithmeticCommand>());
+  commands.push_back(std::make_unique<UpCommand>());
   return commands;
 }
 

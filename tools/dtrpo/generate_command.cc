@@ -15,6 +15,7 @@
 #include "common/text/prompt_encoder.h"
 #include "common/trajectory/ids.h"
 #include "common/wire/trajectory_codec.h"
+#include "tools/dtrpo/prompt_data.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -128,7 +129,9 @@ absl::Status GenerateCommand::Run() {
   DTRPO_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(model_));
   DTRPO_ASSIGN_OR_RETURN(const text::PromptEncoder encoder,
                          text::PromptEncoder::Load(model_.path, !raw_prompts_));
-  DTRPO_ASSIGN_OR_RETURN(const std::vector<text::Prompt> prompts, ReadPrompts(loaded, encoder));
+  DTRPO_ASSIGN_OR_RETURN(const std::vector<text::Prompt> prompts,
+                         ReadPromptFile(prompts_path_, loaded.folder, encoder, /*answer_field=*/"",
+                                        parameters_.max_new_tokens));
 
   diffusion::SamplerOptions options;
   options.parameters = parameters_;
@@ -169,25 +172,6 @@ absl::Status GenerateCommand::Run() {
                    s.sequences, s.tokens, s.forwards, seconds, s.tokens / seconds)
             << std::endl;
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<text::Prompt>> GenerateCommand::ReadPrompts(
-    const LoadedModel& loaded, const text::PromptEncoder& encoder) const {
-  DTRPO_ASSIGN_OR_RETURN(const std::string content, base::PosixFileSystem()->Read(prompts_path_));
-  DTRPO_ASSIGN_OR_RETURN(
-      std::vector<text::Prompt> prompts,
-      text::ParsePrompts(content, prompts_path_, encoder, loaded.folder.descriptor().vocab_size));
-  const int64_t limit = loaded.folder.config().max_position_embeddings;
-  for (const text::Prompt& prompt : prompts) {
-    const int64_t length = static_cast<int64_t>(prompt.tokens.size());
-    if (limit > 0 && length + parameters_.max_new_tokens > limit) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(prompts_path_, ":", prompt.line, ": the prompt is too long: ", length,
-                       " tokens and --max-new-tokens ", parameters_.max_new_tokens, " exceed ",
-                       loaded.folder.config().file, "'s max_position_embeddings ", limit));
-    }
-  }
-  return prompts;
 }
 
 std::vector<diffusion::SampleRequest> GenerateCommand::MakeRequests(

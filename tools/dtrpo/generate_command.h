@@ -22,8 +22,6 @@ class GenerateCommand : public Subcommand {
   absl::Status Run() override;
 
  private:
-  absl::StatusOr<std::vector<text::Prompt>> ReadPrompts(const LoadedModel& loaded,
-                                                        const text::PromptEncoder& encoder) const;
   std::vector<diffusion::SampleRequest> MakeRequests(
       const std::vector<text::Prompt>& prompts) const;
 

@@ -6,6 +6,16 @@
 #include "common/model/torch_runtime.h"
 
 namespace dtrpo::tools {
+namespace {
+
+checkpoint::DescriptorOverrides Overrides(const ModelOptions& options) {
+  checkpoint::DescriptorOverrides overrides;
+  if (options.mask_token_id >= 0) overrides.mask_token_id = options.mask_token_id;
+  if (options.block_size > 0) overrides.block_size = options.block_size;
+  return overrides;
+}
+
+}  // namespace
 
 void AddModelOptions(CLI::App* app, ModelOptions* options) {
   app->add_option("--model", options->path, "Hugging Face checkpoint folder")
@@ -23,15 +33,24 @@ void AddModelOptions(CLI::App* app, ModelOptions* options) {
       ->type_name("N");
 }
 
-absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
+absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options,
+                                      const model::LoadOptions& load_options) {
   if (options.threads > 0) model::SetThreads(options.threads);
-  checkpoint::DescriptorOverrides overrides;
-  if (options.mask_token_id >= 0) overrides.mask_token_id = options.mask_token_id;
-  if (options.block_size > 0) overrides.block_size = options.block_size;
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
-                         checkpoint::CheckpointFolder::Open(options.path, overrides));
+                         checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, {}));
+                         model::Transformer::Load(folder, load_options));
+  return LoadedModel{std::move(folder), std::move(model)};
+}
+
+absl::StatusOr<LoadedModel> RandomModel(const ModelOptions& options, uint64_t seed,
+                                        const model::LoadOptions& load_options) {
+  if (options.threads > 0) model::SetThreads(options.threads);
+  DTRPO_ASSIGN_OR_RETURN(
+      checkpoint::CheckpointFolder folder,
+      checkpoint::CheckpointFolder::OpenWithoutTensors(options.path, Overrides(options)));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
+                         model::Transformer::Random(folder.descriptor(), seed, load_options));
   return LoadedModel{std::move(folder), std::move(model)};
 }
 

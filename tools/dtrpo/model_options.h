@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -27,7 +28,11 @@ struct LoadedModel {
   std::unique_ptr<model::Transformer> model;  // borrows the folder's mapped files
 };
 
-// Call once per process (it sets LibTorch's threads).
-absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options);
+// Call one of them, once per process (they set LibTorch's threads).
+absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options,
+                                      const model::LoadOptions& load_options = {});
+// Random weights; the folder's own are not read and need not be there.
+absl::StatusOr<LoadedModel> RandomModel(const ModelOptions& options, uint64_t seed,
+                                        const model::LoadOptions& load_options = {});
 
 }  // namespace dtrpo::tools
