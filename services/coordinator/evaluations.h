@@ -47,6 +47,11 @@ class Evaluations {
   // A version was published: begins an evaluation if it is its turn.
   void OnVersion(int64_t version, int64_t step, absl::Time now);
 
+  // The weights of `version` and later were replaced by others: what was measured of them is void.
+  void ForgetFrom(int64_t version) {
+    evaluations_.erase(evaluations_.lower_bound(version), evaluations_.end());
+  }
+
   // Prompts of the oldest unfinished evaluation among `versions_held`.
   std::vector<EvaluationLease> Lease(absl::Time now, absl::string_view worker_id, int max,
                                      const std::vector<int64_t>& versions_held);

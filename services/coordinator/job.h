@@ -19,8 +19,8 @@
 //   3. A client asks. No leases, no batches; running leases finish; the learner checkpoints and
 //      waits. Also from RESTARTING.
 //   4. A client asks, and the learner is still there.
-//   5. The learner is gone (silent too long, or another process in its place) while RUNNING; or a
-//      job that lost it while PAUSED is resumed.
+//   5. The learner is gone (silent too long, or another process in its place), or the replay store
+//      lost the batches it works on, while RUNNING; or a job that lost it while PAUSED is resumed.
 //   6. Another learner granted, with the next attempt number: requests of the attempt before are
 //      refused from now on.
 //   7. The learner finished and the final evaluation is complete, or can't be had (then `reason`

@@ -343,7 +343,11 @@ absl::Status JobRun::RegisterVersion(const v1::RegisterVersionRequest& request, 
     return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": the manifest is of job \"",
                                                    request.manifest().job_id(), "\""));
   }
-  DTRPO_RETURN_IF_ERROR(base::Annotate(versions_.Register(request.manifest()), "job ", id_));
+  DTRPO_ASSIGN_OR_RETURN(const VersionRegistry::Outcome outcome,
+                         base::Annotate(versions_.Register(request.manifest()), "job ", id_));
+  if (outcome == VersionRegistry::Outcome::kReplaced) {
+    evaluations_.ForgetFrom(request.manifest().version());
+  }
   evaluations_.OnVersion(request.manifest().version(), request.step(), now);
   Changed();
   return absl::OkStatus();

@@ -109,6 +109,7 @@ class JobRun {
  private:
   enum class ReplayState { kUnopened, kOpen, kClosed };
 
+  void OnReplayLost(absl::Time now);
   void Changed() { ++revision_; }
   void End(absl::Time now);
   void Grant(const std::string& learner_id, absl::Time now);

@@ -1,4 +1,6 @@
 // The part of JobRun that deals with the replay store.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/logging.h"
 #include "common/job/job_limits.h"
@@ -38,6 +40,8 @@ ReplayWork JobRun::DesiredReplayWork() const {
   if (replay_ == ReplayState::kUnopened) {
     work.open = true;
     work.options = OptionsOf(spec_);
+    work.options.set_first_batch(
+        std::min(std::max<int64_t>(checkpoint_step_, 0) + 1, spec_.training.steps));
     return work;
   }
   work.newest_version = versions_.newest();
@@ -71,8 +75,7 @@ void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& 
                             absl::Time polled_at, absl::Time now) {
   if (final()) return;
   if (absl::IsNotFound(response.status())) {
-    job_.Fail(absl::StrCat("the replay store lost the job: ", response.status().message()));
-    End(now);
+    OnReplayLost(now);
     return;
   }
   if (!response.ok()) return;  // asked again
@@ -104,6 +107,27 @@ void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& 
       event_position_ >= response->position()) {
     last_events_seen_ = true;
   }
+}
+
+// The store was restarted and keeps nothing over a restart. Batches after the checkpoint are gone
+// with it, so the learner begins there again, as the next attempt, with batches formed anew.
+void JobRun::OnReplayLost(absl::Time now) {
+  base::LogError("the replay store lost the job",
+                 {{"job", id_}, {"checkpoint_step", checkpoint_step_}});
+  if (training_finished_) {
+    last_events_seen_ = true;  // there will be none
+    return;
+  }
+  replay_ = ReplayState::kUnopened;
+  sent_version_ = -1;
+  sent_end_of_data_ = false;
+  sent_forget_epochs_below_ = 0;
+  event_position_ = 0;
+  ledger_.OnStoreLost();
+  learner_.clear();
+  job_.LoseLearner("the replay store lost its data");
+  if (final()) End(now);
+  Changed();
 }
 
 void JobRun::OnReplayStats(const v1::GetReplayStatsResponse& stats) {

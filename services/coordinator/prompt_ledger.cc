@@ -100,6 +100,15 @@ void PromptLedger::OnEvicted(const PromptKey& key, int32_t attempt) {
   Wait(it);
 }
 
+void PromptLedger::OnStoreLost() {
+  consumed_pairs_ -= std::min(consumed_pairs_, SilentlyEvictedPairs());
+  evicted_pairs_ = evicted_by_event_pairs_ = 0;  // the new store counts from zero
+  closed_ = false;
+  for (auto it = live_.begin(); it != live_.end(); ++it) {
+    if (it->second.state == State::kStored) Wait(it);
+  }
+}
+
 int PromptLedger::Expire(absl::Time now) {
   int expired = 0;
   for (auto it = live_.begin(); it != live_.end(); ++it) {
@@ -120,10 +129,14 @@ int PromptLedger::ReleaseWorker(absl::string_view worker_id) {
   return released;
 }
 
+int64_t PromptLedger::SilentlyEvictedPairs() const {
+  const int64_t pairs = std::max<int64_t>(0, evicted_pairs_ - evicted_by_event_pairs_);
+  return std::min(pairs, counts_.stored_pairs + consumed_pairs_);
+}
+
 int64_t PromptLedger::UsedPairs() const {
-  const int64_t silently_evicted = std::max<int64_t>(0, evicted_pairs_ - evicted_by_event_pairs_);
   return counts_.leased * options_.max_pairs_per_prompt + counts_.stored_pairs + consumed_pairs_ -
-         std::min(silently_evicted, counts_.stored_pairs + consumed_pairs_);
+         SilentlyEvictedPairs();
 }
 
 bool PromptLedger::Exhausted() const {

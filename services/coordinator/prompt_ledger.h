@@ -94,6 +94,9 @@ class PromptLedger {
   // admission would starve the learner.
   void OnEvictedPairs(int64_t total) { evicted_pairs_ = total; }
 
+  // The store came back empty: what was stored waits to be sampled again, under the same attempt.
+  void OnStoreLost();
+
   // Leases that ran out go back to WAITING. Returns how many.
   int Expire(absl::Time now);
   // The worker is gone: all its leases run out at once.
@@ -136,6 +139,7 @@ class PromptLedger {
   void Store(Entries::iterator it, int64_t pairs);
   void Finish(Entries::iterator it, int64_t& final_count);
   bool NextFromCursor(PromptKey& key);
+  int64_t SilentlyEvictedPairs() const;
   void CheckSum() const;
 
   const Options options_;

@@ -16,7 +16,8 @@ absl::Status Refuse(const std::string& message, const char* reason) {
 
 }  // namespace
 
-absl::Status VersionRegistry::Register(const v1::WeightsManifest& manifest) {
+absl::StatusOr<VersionRegistry::Outcome> VersionRegistry::Register(
+    const v1::WeightsManifest& manifest) {
   const int64_t version = manifest.version();
   if (version < 0) {
     return absl::InvalidArgumentError(absl::StrCat("field version: ", version, " is negative"));
@@ -24,23 +25,27 @@ absl::Status VersionRegistry::Register(const v1::WeightsManifest& manifest) {
   if (manifest.sha256().empty()) {
     return absl::InvalidArgumentError(absl::StrCat("version ", version, ": field sha256 is empty"));
   }
+  Outcome outcome = Outcome::kNew;
   auto known = versions_.find(version);
   if (known == versions_.end()) {
     if (!versions_.empty() && version != newest() + 1) {
       return Refuse(absl::StrCat("version ", version, ": the newest is ", newest()), "version_gap");
     }
   } else if (known->second.sha256() == manifest.sha256()) {
-    return absl::OkStatus();
+    return Outcome::kSame;
   } else if (manifest.generation() <= known->second.generation()) {
     return Refuse(
         absl::StrCat("version ", version, " generation ", manifest.generation(),
                      " has other bits than the registered generation ", known->second.generation()),
         "version_conflict");
+  } else {
+    versions_.erase(known, versions_.end());
+    outcome = Outcome::kReplaced;
   }
   v1::WeightsManifest& entry = versions_[version];
   entry = manifest;
   entry.clear_tensors();
-  return absl::OkStatus();
+  return outcome;
 }
 
 const v1::WeightsManifest& VersionRegistry::newest_manifest() const {

@@ -8,19 +8,23 @@
 #include <cstdint>
 #include <map>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "proto/dtrpo/v1/weights.pb.h"
 
 namespace dtrpo::coordinator {
 
 class VersionRegistry {
  public:
-  // Same number and checksum: no-op. Same number, other bits, higher generation: replaces it.
-  // Otherwise
-  //   FAILED_PRECONDITION, reason "version_conflict": other bits without a higher generation;
-  //   FAILED_PRECONDITION, reason "version_gap": neither known nor the newest plus one (the first
-  //   may be any); INVALID_ARGUMENT: a negative number or no checksum.
-  absl::Status Register(const v1::WeightsManifest& manifest);
+  enum class Outcome {
+    kNew,
+    kSame,      // same number and checksum: nothing changed
+    kReplaced,  // other bits with a higher generation; the numbers after it are gone too, since
+                // they were never made from the surviving weights
+  };
+  // FAILED_PRECONDITION, reason "version_conflict": other bits without a higher generation.
+  // FAILED_PRECONDITION, reason "version_gap": neither known nor the newest plus one (the first may
+  // be any). INVALID_ARGUMENT: a negative number or no checksum.
+  absl::StatusOr<Outcome> Register(const v1::WeightsManifest& manifest);
 
   // 0, the base model, before anything is registered.
   int64_t newest() const { return versions_.empty() ? 0 : versions_.rbegin()->first; }

@@ -261,6 +261,29 @@ TEST_F(CoordinatorTest, ANearlyFullStoreAsksTheLearnerForACheckpoint) {
   EXPECT_TRUE(ReportStep(id, 2)->checkpoint_now());
 }
 
+TEST_F(CoordinatorTest, AStoreThatLostItsDataMeansANewAttemptFromTheCheckpoint) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lease = Lease(id, 1).leases(0);
+  Report(id, lease, v1::PromptResult::STORED);
+  ASSERT_TRUE(Publish(id, 1).ok());
+  ASSERT_TRUE(Checkpoint(id, 1, "out/step-1").ok());
+  driver_.Step();
+  replay_.opened.clear();  // restarted
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::RESTARTING);
+  EXPECT_EQ(Beat(learner_, id).job().job_id(), "");  // lets go of the attempt
+  driver_.Step();
+  EXPECT_EQ(replay_.opened[id].first_batch(), 2);
+  EXPECT_EQ(State(id), v1::RUNNING);
+  const v1::Assignment assignment = Beat(learner_);
+  EXPECT_EQ(assignment.job().attempt(), 2);
+  EXPECT_EQ(assignment.resume_checkpoint(), "out/step-1");
+  driver_.Step();
+  EXPECT_EQ(replay_.marks.back().version, 1);  // told again
+  EXPECT_EQ(Lease(id, 1, 1).leases(0).prompt_index(), lease.prompt_index());
+}
+
 TEST_F(CoordinatorTest, TheEndOfDataIsToldOnceNobodyIsAtWork) {
   v1::JobSpec spec = Spec();
   spec.mutable_data()->set_epochs(1);

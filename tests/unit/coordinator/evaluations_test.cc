@@ -128,6 +128,18 @@ TEST(EvaluationsTest, RolloutsThatStillLoadAreWaitedForTenTimesAsLong) {
   EXPECT_EQ(evaluations.GiveUpUnheld({}, kStart + absl::Seconds(301)).size(), 1u);
 }
 
+TEST(EvaluationsTest, AreRepeatedWhenTheWeightsWereReplaced) {
+  Evaluations evaluations(SmallOptions());
+  evaluations.OnVersion(2, 2, kStart);
+  for (const auto& lease : evaluations.Lease(kStart, "rollout-1", 4, {2})) {
+    evaluations.Report(Result(lease, v1::PromptResult::EVALUATED, true), kStart);
+  }
+  ASSERT_EQ(evaluations.outcome(2), Evaluations::Outcome::kComplete);
+  evaluations.ForgetFrom(2);
+  evaluations.OnVersion(2, 2, kStart);
+  EXPECT_EQ(evaluations.outcome(2), Evaluations::Outcome::kRunning);
+}
+
 TEST(EvaluationsTest, AGoneWorkersPromptsAreFreeAtOnce) {
   Evaluations evaluations(SmallOptions());
   evaluations.Begin(0, 0, kStart);

@@ -198,6 +198,24 @@ TEST(PromptLedgerTest, TheEndOfTheJobCancelsWhateverIsLive) {
   EXPECT_EQ(ledger.counts().consumed, 0);
 }
 
+TEST(PromptLedgerTest, WhatALostStoreHeldIsLeasedAgainUnderTheSameAttempt) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 3, kAll);
+  ledger.OnStored(leases[0].key, 0, 2);
+  ledger.OnStored(leases[1].key, 0, 2);
+  ledger.OnConsumed(leases[1].key, 0, 2);
+  ledger.OnEvictedPairs(1);
+  EXPECT_EQ(ledger.UsedPairs(), 2 + 2 + 2 - 1);
+  ledger.OnStoreLost();
+  EXPECT_EQ(ledger.UsedPairs(), 2 + 1);  // in flight, and consumed without the evicted one
+  ledger.OnEvictedPairs(0);              // the new store counts from zero
+  EXPECT_EQ(ledger.UsedPairs(), 2 + 1);
+  const TrainLease again = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  EXPECT_EQ(again.key, leases[0].key);
+  EXPECT_EQ(again.attempt, 0);
+  EXPECT_EQ(ledger.counts().consumed, 1);
+}
+
 TEST(PromptLedgerTest, EpochsBelowTheOldestLivePromptCanBeForgotten) {
   PromptLedger ledger(SmallOptions());
   const auto leases = ledger.Lease(kStart, "rollout-1", 5, kAll);

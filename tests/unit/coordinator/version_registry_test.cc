@@ -45,24 +45,34 @@ TEST(VersionRegistryTest, TheSameNumberWithTheSameBitsChangesNothing) {
 TEST(VersionRegistryTest, OtherBitsUnderANumberNeedAHigherGeneration) {
   VersionRegistry versions;
   ASSERT_TRUE(versions.Register(Manifest(1, "a")).ok());
-  const absl::Status status = versions.Register(Manifest(1, "b"));
+  const absl::Status status = versions.Register(Manifest(1, "b")).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_EQ(base::GetReason(status), "version_conflict");
   EXPECT_EQ(versions.newest_manifest().sha256(), "a");
-  EXPECT_TRUE(versions.Register(Manifest(1, "b", 1)).ok());
+  EXPECT_EQ(*versions.Register(Manifest(1, "b", 1)), VersionRegistry::Outcome::kReplaced);
   EXPECT_EQ(versions.newest_manifest().sha256(), "b");
+}
+
+TEST(VersionRegistryTest, AReplacedVersionTakesThoseMadeFromItAway) {
+  VersionRegistry versions;
+  for (int64_t version : {1, 2, 3}) {
+    ASSERT_TRUE(versions.Register(Manifest(version, "a")).ok());
+  }
+  ASSERT_TRUE(versions.Register(Manifest(2, "b", 1)).ok());
+  EXPECT_EQ(versions.newest(), 2);
+  EXPECT_FALSE(versions.Has(3));
 }
 
 TEST(VersionRegistryTest, NumbersHaveNoGaps) {
   VersionRegistry versions;
   ASSERT_TRUE(versions.Register(Manifest(0, "a")).ok());
-  EXPECT_EQ(base::GetReason(versions.Register(Manifest(2, "c"))), "version_gap");
+  EXPECT_EQ(base::GetReason(versions.Register(Manifest(2, "c")).status()), "version_gap");
 }
 
 TEST(VersionRegistryTest, RefusesNegativeNumbersAndMissingChecksums) {
   VersionRegistry versions;
-  EXPECT_TRUE(absl::IsInvalidArgument(versions.Register(Manifest(-1, "a"))));
-  EXPECT_TRUE(absl::IsInvalidArgument(versions.Register(Manifest(0, ""))));
+  EXPECT_TRUE(absl::IsInvalidArgument(versions.Register(Manifest(-1, "a")).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(versions.Register(Manifest(0, "")).status()));
 }
 
 }  // namespace
