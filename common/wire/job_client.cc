@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/wire/job_codec.h"
 #include "proto/dtrpo/v1/coordinator.grpc.pb.h"
 
 namespace dtrpo::wire {
@@ -14,10 +15,6 @@ using Stub = v1::JobService::StubInterface;
 
 // A stream says something at least every 2 s; one that is silent for so long is broken.
 constexpr absl::Duration kWatchStream = absl::Minutes(5);
-
-bool IsFinal(v1::JobState state) {
-  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::JOB_CANCELLED;
-}
 
 class GrpcJobClient : public JobClient {
  public:

@@ -224,4 +224,8 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   to->set_output(from.output);
 }
 
+bool IsFinal(v1::JobState state) {
+  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::JOB_CANCELLED;
+}
+
 }  // namespace dtrpo::wire

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/job/job_spec.h"
+#include "proto/dtrpo/v1/coordinator.pb.h"
 #include "proto/dtrpo/v1/job.pb.h"
 
 namespace dtrpo::wire {
@@ -18,5 +19,8 @@ absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from);
 
 // Every field set: the resolved specification, as status and checkpoints show it.
 void ToProto(const job::JobSpec& from, v1::JobSpec* to);
+
+// True for SUCCEEDED, FAILED and CANCELLED.
+bool IsFinal(v1::JobState state);
 
 }  // namespace dtrpo::wire

@@ -18,10 +18,6 @@ bool HasWork(const v1::Assignment& assignment) {
 
 }  // namespace
 
-bool IsFinal(v1::JobState state) {
-  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::JOB_CANCELLED;
-}
-
 WorkerAgent::WorkerAgent(Options options, WorkerClient* client, base::Clock* clock,
                          base::WaitStateRegistry* waits)
     : options_(std::move(options)), client_(client), clock_(clock), waits_(waits), thread_([this] {

@@ -17,6 +17,7 @@
 #include "common/base/clock.h"
 #include "common/base/stop_signal.h"
 #include "common/base/wait_states.h"
+#include "common/wire/job_codec.h"
 #include "common/wire/worker_client.h"
 
 namespace dtrpo::wire {
@@ -73,8 +74,5 @@ class WorkerAgent {
   v1::Assignment assignment_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses all of the above
 };
-
-// True for SUCCEEDED, FAILED and CANCELLED.
-bool IsFinal(v1::JobState state);
 
 }  // namespace dtrpo::wire

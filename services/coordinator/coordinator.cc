@@ -1,8 +1,11 @@
 #include "services/coordinator/coordinator.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/base/check.h"
 #include "common/base/logging.h"
 #include "common/base/retry_after.h"
@@ -40,6 +43,14 @@ absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prom
   DTRPO_ASSIGN_OR_RETURN(
       heldout,
       base::Annotate(ReadPromptFile(deps_.files, spec.data.heldout, check), "data.heldout"));
+  const std::set<absl::string_view> trained_on(prompts.begin(), prompts.end());
+  const auto shared = std::count_if(heldout.begin(), heldout.end(), [&](const std::string& line) {
+    return trained_on.count(line) > 0;
+  });
+  if (shared > 0) {
+    base::LogWarning("held-out prompts are trained on as well: their accuracy will flatter",
+                     {{"job", spec.name}, {"prompts", shared}});
+  }
   return absl::OkStatus();
 }
 

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/serve.h"
+#include "common/wire/job_codec.h"
 
 namespace dtrpo::coordinator {
 namespace {
@@ -11,10 +15,6 @@ namespace {
 constexpr absl::Duration kWatchSilence = absl::Seconds(2);  // a status is sent at least so often
 constexpr absl::Duration kWatchThrottle = absl::Milliseconds(100);  // and at most so often
 constexpr absl::Duration kCancelCheck = absl::Milliseconds(200);
-
-bool IsFinal(v1::JobState state) {
-  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::JOB_CANCELLED;
-}
 
 // The whole of a unary handler: `result` is a StatusOr<Response>.
 template <typename Response, typename Call>
@@ -68,7 +68,13 @@ grpc::Status JobService::ListWorkers(grpc::ServerContext* context, const v1::Lis
 
 grpc::Status JobService::WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                                   grpc::ServerWriter<v1::JobStatus>* writer) {
-  return rpc::Serve(*context, [&](const rpc::IncomingCall& call) {
+  return rpc::Serve(*context, [&](const rpc::IncomingCall& call) -> absl::Status {
+    const int watches = ++watches_;
+    const absl::Cleanup leave = [this] { --watches_; };
+    if (watches > max_watches_) {
+      return base::BackPressureError(absl::StrCat(max_watches_, " watches are open already"),
+                                     "too_many_watches", absl::Seconds(2));
+    }
     return Watch(*context, *request, call.deadline, *writer);
   });
 }
@@ -83,7 +89,7 @@ absl::Status JobService::Watch(const grpc::ServerContext& context,
         const v1::JobStatus status,
         coordinator_->AwaitChange(request.job_id(), revision, after_step, clock_->Now()));
     if (!writer.Write(status)) return absl::CancelledError("the watcher is gone");
-    if (IsFinal(status.state())) return absl::OkStatus();
+    if (wire::IsFinal(status.state())) return absl::OkStatus();
     if (status.steps_size() > 0) after_step = status.steps().rbegin()->step();
 
     clock_->SleepFor(kWatchThrottle);

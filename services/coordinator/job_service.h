@@ -1,6 +1,8 @@
 // Thread-safe. The RPC face of Coordinator for clients: conversion only.
 #pragma once
 
+#include <atomic>
+
 #include "common/base/clock.h"
 #include "common/base/stop_signal.h"
 #include "proto/dtrpo/v1/coordinator.grpc.pb.h"
@@ -10,9 +12,12 @@ namespace dtrpo::coordinator {
 
 class JobService final : public v1::JobService::Service {
  public:
-  // All outlive the service. Watches end with UNAVAILABLE once `stop` is set.
-  JobService(Coordinator* coordinator, base::Clock* clock, const base::StopSignal* stop)
-      : coordinator_(coordinator), clock_(clock), stop_(stop) {}
+  // All outlive the service. Watches end with UNAVAILABLE once `stop` is set. A watch holds a
+  // server thread, so beyond `max_watches` at once they are refused (RESOURCE_EXHAUSTED, reason
+  // "too_many_watches"): heartbeats need threads too.
+  JobService(Coordinator* coordinator, base::Clock* clock, const base::StopSignal* stop,
+             int max_watches)
+      : coordinator_(coordinator), clock_(clock), stop_(stop), max_watches_(max_watches) {}
 
   grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest*,
                          v1::SubmitJobResponse*) override;
@@ -36,6 +41,8 @@ class JobService final : public v1::JobService::Service {
   Coordinator* const coordinator_;
   base::Clock* const clock_;
   const base::StopSignal* const stop_;
+  const int max_watches_;
+  std::atomic<int> watches_ = 0;
 };
 
 }  // namespace dtrpo::coordinator

@@ -28,7 +28,7 @@ absl::Status Run(runtime::ServiceHost& host, const v1::CoordinatorConfig& config
                           {.clock = host.clock(), .files = host.files(), .metrics = &metrics});
   ReplayDriver driver({}, &coordinator, replay.get(), &metrics, host.clock());
 
-  JobService jobs(&coordinator, host.clock(), host.stop());
+  JobService jobs(&coordinator, host.clock(), host.stop(), config.server().max_threads() / 2);
   WorkerService workers(&coordinator);
   DTRPO_RETURN_IF_ERROR(host.Start({&jobs, &workers}));
   host.SetReady(true);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/runtime/config_loader.h"
+#include "common/wire/job_codec.h"
 #include "tools/dtrpoctl/display.h"
 #include "tools/dtrpoctl/exit_codes.h"
 #include "tools/dtrpoctl/job_file.h"
@@ -41,9 +42,11 @@ class ProgressPrinter {
       *session_.out << Json(status) << std::endl;
       return;
     }
-    const std::string line = ProgressLine(status);
-    const bool over = IsFinal(status.state());
-    if (session_.live) {
+    std::string line = ProgressLine(status);
+    const bool over = wire::IsFinal(status.state());
+    if (session_.live_columns > 0) {
+      // A line that wraps can't be rewritten; the last one may be as long as it is.
+      if (!over) line.resize(std::min(line.size(), session_.live_columns - 1));
       // Blanks over what is left of a longer line before.
       const size_t blanks = last_width_ > line.size() ? last_width_ - line.size() : 0;
       *session_.out << "\r" << line << std::string(blanks, ' ') << (over ? "\n" : "") << std::flush;
@@ -136,7 +139,7 @@ int Watch(const Session& session, const std::string& job_id) {
     if (end.ok()) return ExitCodeOf(state);
     const bool broken = absl::IsUnavailable(end) || absl::IsDeadlineExceeded(end);
     if (!broken || session.clock->Now() - last_heard > kWatchSilence) {
-      if (session.live) *session.out << "\n";
+      if (session.live_columns > 0) *session.out << "\n";
       return Report(session, end);
     }
     session.clock->SleepFor(absl::Milliseconds(200));

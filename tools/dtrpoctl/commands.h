@@ -21,7 +21,8 @@ struct Session {
   std::ostream* out;
   std::ostream* err;
   bool json = false;
-  bool live = false;  // out is a terminal: the progress line is rewritten in place
+  size_t live_columns =
+      0;  // of the terminal that `out` is: the progress line is rewritten; 0: none
   absl::Duration timeout =
       absl::Seconds(10);  // of a call; submitting takes longer, see commands.cc
   base::Clock* clock = base::RealClock();

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/wire/job_codec.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace dtrpo::ctl {
@@ -55,7 +56,7 @@ std::string HeldOut(const v1::JobStatus& status) {
   }
   if (first != nullptr) text = Accuracy(*first);
   if (last != first) absl::StrAppend(&text, " -> ", Accuracy(*last));
-  if (running != nullptr && !IsFinal(status.state())) {
+  if (running != nullptr && !wire::IsFinal(status.state())) {
     absl::StrAppend(&text, text.empty() ? "" : " ", "(evaluating version ", running->version(),
                     ": ", running->total() + running->failed(), "/", running->prompts(), ")");
   }
@@ -93,10 +94,6 @@ const char* StateWord(v1::JobState state) {
     default:
       return "UNKNOWN";
   }
-}
-
-bool IsFinal(v1::JobState state) {
-  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::JOB_CANCELLED;
 }
 
 std::string ProgressLine(const v1::JobStatus& status) {

@@ -10,7 +10,6 @@
 namespace dtrpo::ctl {
 
 const char* StateWord(v1::JobState state);  // "RUNNING", "CANCELLED", ...
-bool IsFinal(v1::JobState state);
 
 // "add-1  RUNNING  step 12/120  reward 0.534  held-out 0.502 -> 0.610  1234 tokens/s  version 12
 // 1m20s left"

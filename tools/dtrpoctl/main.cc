@@ -1,6 +1,8 @@
 // dtrpoctl: the job client. Spells the commands of commands.h on the command line.
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -36,6 +38,13 @@ std::string NewIdempotencyKey() {
 std::string DefaultAddress() {
   const char* address = std::getenv("DTRPO_COORDINATOR");
   return address == nullptr || *address == '\0' ? "127.0.0.1:7070" : address;
+}
+
+// 0: standard output is no terminal.
+size_t TerminalColumns() {
+  winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
+  return std::max<size_t>(size.ws_col, 80);
 }
 
 int Run(int argc, char** argv) {
@@ -106,7 +115,7 @@ int Run(int argc, char** argv) {
   if (submit.idempotency_key.empty()) submit.idempotency_key = NewIdempotencyKey();
   submit.directory = std::filesystem::current_path().string();
   session.address = address;
-  session.live = isatty(STDOUT_FILENO) != 0;
+  session.live_columns = TerminalColumns();
   session.timeout = absl::Seconds(timeout_seconds);
   rpc::ChannelOptions channel_options;
   channel_options.identity.role = "client";

@@ -36,7 +36,7 @@ class LiveCoordinator {
                           [](const job::JobSpec&) {
                             return PromptCheck([](absl::string_view) { return absl::OkStatus(); });
                           }}),
-        job_service_(&coordinator_, base::RealClock(), &stop_),
+        job_service_(&coordinator_, base::RealClock(), &stop_, kThreads / 2),
         worker_service_(&coordinator_) {
     Write("/model/config.json", "{}");
     Write("/p.jsonl", "{\"id\": 1}\n");

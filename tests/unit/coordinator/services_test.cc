@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "common/base/retry_after.h"
 #include "tests/unit/coordinator/live_coordinator.h"
@@ -107,6 +108,35 @@ TEST_F(ServicesTest, AWatcherThatLeavesFreesItsThread) {
                     .ok());
   }
   EXPECT_TRUE(live_.jobs().Get(id, false, Soon()).ok());
+}
+
+TEST_F(ServicesTest, WatchesLeaveThreadsForTheWorkers) {
+  const std::string id = Submit();
+  absl::Notification enough;
+  absl::BlockingCounter watching(LiveCoordinator::kThreads / 2);
+  std::vector<std::thread> watchers;
+  for (int i = 0; i < LiveCoordinator::kThreads / 2; ++i) {
+    watchers.emplace_back([&] {
+      bool first = true;
+      live_.jobs()
+          .Watch(
+              id, 0,
+              [&](const v1::JobStatus&) {
+                if (first) watching.DecrementCount();
+                first = false;
+                return !enough.HasBeenNotified();
+              },
+              Soon())
+          .IgnoreError();
+    });
+  }
+  watching.Wait();
+  const absl::Status one_more = live_.jobs().Watch(
+      id, 0, [](const v1::JobStatus&) { return false; }, absl::Now() + absl::Seconds(1));
+  EXPECT_EQ(base::GetReason(one_more), "too_many_watches") << one_more;
+  EXPECT_TRUE(live_.jobs().ListWorkers(Soon()).ok());
+  enough.Notify();
+  for (std::thread& watcher : watchers) watcher.join();
 }
 
 TEST_F(ServicesTest, WatchesEndWhenTheCoordinatorShutsDown) {
