@@ -175,6 +175,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::
   DTRPO_ASSIGN_OR_RETURN(const auto eps, object.OptionalNumber("rms_norm_eps", 1e-12, 1));
   if (!eps.has_value()) return object.Invalid("rms_norm_eps", "is missing");
   config.rms_norm_eps = *eps;
+  DTRPO_ASSIGN_OR_RETURN(const auto range, object.OptionalNumber("initializer_range", 0, 10));
+  config.initializer_range = range.value_or(config.initializer_range);
   DTRPO_ASSIGN_OR_RETURN(const auto tied, object.OptionalBool(names.tied));
   config.tie_word_embeddings = tied.value_or(false);
   DTRPO_ASSIGN_OR_RETURN(config.attention_bias, object.OptionalBool(names.attention_bias));

@@ -35,6 +35,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 0;  // 0: not said
   double rope_theta = 0;
   double rms_norm_eps = 0;
+  double initializer_range = 0.02;
   bool tie_word_embeddings = false;
   std::optional<bool> attention_bias;  // attention_bias, or LLaDA's include_qkv_bias
   std::optional<int32_t> bd_size;      // Fast-dLLM-v2's block size

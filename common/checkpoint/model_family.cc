@@ -120,6 +120,7 @@ absl::StatusOr<ModelDescriptor> DescribeModel(const ModelConfig& config, const T
   d.vocab_size = config.vocab_size;
   d.rope_theta = config.rope_theta;
   d.rms_norm_eps = config.rms_norm_eps;
+  d.initializer_range = config.initializer_range;
   d.tie_word_embeddings = config.tie_word_embeddings;
   DTRPO_ASSIGN_OR_RETURN(d.block_size, BlockSizeOf(config, family, overrides));
   if (family.sub_block > 0 && d.block_size % family.sub_block == 0) d.sub_block = family.sub_block;

@@ -107,14 +107,14 @@ class Problems {
   std::vector<std::string> listed_;
 };
 
-void FillNormal(torch::Tensor& tensor, base::CounterRng rng) {
+void FillNormal(torch::Tensor& tensor, double deviation, base::CounterRng rng) {
   const torch::Tensor values = torch::empty(tensor.sizes(), torch::kFloat64);
   double* out = values.data_ptr<double>();
   for (int64_t i = 0; i < values.numel(); i += 2) {  // Box-Muller: two words give two normals
     const double radius = std::sqrt(-2.0 * std::log1p(-rng.Uniform01()));
     const double angle = 2.0 * std::numbers::pi * rng.Uniform01();
-    out[i] = 0.02 * radius * std::cos(angle);
-    if (i + 1 < values.numel()) out[i + 1] = 0.02 * radius * std::sin(angle);
+    out[i] = deviation * radius * std::cos(angle);
+    if (i + 1 < values.numel()) out[i + 1] = deviation * radius * std::sin(angle);
   }
   tensor.copy_(values);
 }
@@ -190,7 +190,8 @@ TransformerWeights RandomWeights(const ModelDescriptor& descriptor, uint64_t see
     const bool matrix = parameter.shape.size() == 2;
     const bool bias = absl::EndsWith(parameter.name, ".bias");
     if (matrix) {
-      FillNormal(*parameter.tensor, base::CounterRng(seed, base::StableHash(parameter.name)));
+      FillNormal(*parameter.tensor, descriptor.initializer_range,
+                 base::CounterRng(seed, base::StableHash(parameter.name)));
     } else if (!bias) {
       parameter.tensor->fill_(1);
     }

@@ -56,7 +56,7 @@ absl::StatusOr<TransformerWeights> AssembleWeights(const checkpoint::ModelDescri
                                                    const NamedTensors& tensors, torch::Dtype dtype,
                                                    absl::string_view source);
 
-// normal(0, 0.02) for matrices, ones for norms, zeros for biases. Each tensor is a function of
+// normal(0, initializer_range) for matrices, ones for norms, zeros for biases. Each tensor is a function of
 // (seed, its name) alone and doesn't change with LibTorch's version.
 TransformerWeights RandomWeights(const checkpoint::ModelDescriptor& descriptor, uint64_t seed,
                                  torch::Dtype dtype);
