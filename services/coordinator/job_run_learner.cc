@@ -33,6 +33,8 @@ absl::StatusOr<v1::ReportStepResponse> JobRun::ReportStep(const v1::ReportStepRe
                                                    " is not one of 1 to ", spec_.training.steps));
   }
   if (record.unix_ms() == 0) record.set_unix_ms(absl::ToUnixMillis(now));
+  // The curve of the reward beside the learner's own numbers, which only know of pairs.
+  if (!recent_rewards_.empty()) (*record.mutable_values())["reward_mean"] = RewardMean();
   step_ = record.step();
   history_.Add(record);
   Changed();

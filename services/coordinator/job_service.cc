@@ -73,7 +73,7 @@ grpc::Status JobService::WatchJob(grpc::ServerContext* context, const v1::WatchJ
     const absl::Cleanup leave = [this] { --watches_; };
     if (watches > max_watches_) {
       return base::BackPressureError(absl::StrCat(max_watches_, " watches are open already"),
-                                     "too_many_watches", absl::Seconds(2));
+                                     "too_many_watches", absl::Milliseconds(500));
     }
     return Watch(*context, *request, call.deadline, *writer);
   });
