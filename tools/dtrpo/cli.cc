@@ -10,6 +10,7 @@
 #include "tools/dtrpo/eval_command.h"
 #include "tools/dtrpo/generate_command.h"
 #include "tools/dtrpo/make_arithmetic_command.h"
+#include "tools/dtrpo/report_command.h"
 #include "tools/dtrpo/score_command.h"
 #include "tools/dtrpo/sft_command.h"
 #include "tools/dtrpo/subcommand.h"
@@ -26,6 +27,7 @@ std::vector<std::unique_ptr<Subcommand>> Subcommands() {
   commands.push_back(std::make_unique<EvalCommand>());
   commands.push_back(std::make_unique<MakeArithmeticCommand>());
   commands.push_back(std::make_unique<UpCommand>());
+  commands.push_back(std::make_unique<ReportCommand>());
   return commands;
 }
 

@@ -1,0 +1,161 @@
+#include "tools/report/html_report.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "google/protobuf/util/json_util.h"
+#include "tools/report/html_escape.h"
+#include "tools/report/line_chart.h"
+
+namespace dtrpo::tools {
+namespace {
+
+constexpr char kStyle[] = R"(
+:root { color-scheme: light dark; --ink: #1d2433; --soft: #667085; --line: #d9dee7; --card: #fff;
+  --page: #f4f6f9; --s0: #1f6feb; --s1: #d9730d; --good: #18794e; --bad: #c62a2f; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #333b49;
+  --card: #191e27; --page: #11151c; --s0: #6aa8ff; --s1: #f0a050; --good: #4cc38a; --bad: #ff7b7b; } }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 76rem; background: var(--page);
+  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
+p { color: var(--soft); margin: .2rem 0 1.2rem; }
+.tiles, .charts { display: grid; gap: 1rem; }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); margin-bottom: 1rem; }
+.charts { grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); }
+.tile, .chart, .box { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: .9rem 1rem; overflow-x: auto; }
+.tile b { display: block; font-size: 1.5rem; font-weight: 600; } .tile span { color: var(--soft); }
+svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+.title { font-weight: 600; font-size: 14px; fill: var(--ink); } .label { fill: var(--soft); }
+.grid { stroke: var(--line); } .axis { stroke: var(--soft); }
+path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+path.series-0 { stroke: var(--s0); } path.series-1 { stroke: var(--s1); }
+circle.series-0, .legend-0 { fill: var(--s0); } circle.series-1, .legend-1 { fill: var(--s1); }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft); }
+th, td { padding: .45rem .8rem .45rem 0; border-top: 1px solid var(--line); vertical-align: top; }
+tr:first-child th { border-top: 0; }
+code, pre { font: 13px/1.6 ui-monospace, monospace; } code { white-space: pre-wrap; }
+.right { color: var(--good); } .wrong { color: var(--bad); } .steps { color: var(--soft); }
+)";
+
+Series StepSeries(const v1::JobStatus& status, const std::string& name, const std::string& value) {
+  Series series{.name = name, .points = {}};
+  for (const v1::StepRecord& step : status.steps()) {
+    const auto it = step.values().find(value);
+    if (it != step.values().end())
+      series.points.emplace_back(static_cast<double>(step.step()), it->second);
+  }
+  return series;
+}
+
+std::vector<LineChart> Charts(const v1::JobStatus& status) {
+  Series accuracy{.name = "held-out accuracy", .points = {}, .dots = true};
+  for (const v1::EvaluationRecord& record : status.evaluations()) {
+    if (!record.complete() || record.total() == 0) continue;
+    accuracy.points.emplace_back(
+        static_cast<double>(record.step()),
+        static_cast<double>(record.correct()) / static_cast<double>(record.total()));
+  }
+  return {
+      {"Held-out accuracy (greedy)", "learner step", {accuracy}, /*ratio=*/true},
+      {"Reward of sampled answers, mean of the last 100 prompts",
+       "learner step",
+       {StepSeries(status, "reward", "reward_mean")},
+       /*ratio=*/false},
+      {"Loss",
+       "learner step",
+       {StepSeries(status, "preference", "preference_loss"),
+        StepSeries(status, "cross-entropy", "sft_loss")},
+       /*ratio=*/false},
+      {"Trajectory log-ratio to the base model",
+       "learner step",
+       {StepSeries(status, "chosen", "log_ratio_chosen"),
+        StepSeries(status, "rejected", "log_ratio_rejected")},
+       /*ratio=*/false},
+      {"Age of the weights that sampled (versions)",
+       "learner step",
+       {StepSeries(status, "mean", "staleness"), StepSeries(status, "largest", "staleness_max")},
+       /*ratio=*/false},
+      {"Seconds of a step",
+       "learner step",
+       {StepSeries(status, "computing", "seconds_step"),
+        StepSeries(status, "waiting for the batch", "seconds_batch_wait")},
+       /*ratio=*/false},
+  };
+}
+
+std::string Tile(const std::string& what, const std::string& value) {
+  return absl::StrCat("<div class='tile'><b>", HtmlEscape(value), "</b><span>", HtmlEscape(what),
+                      "</span></div>\n");
+}
+
+std::string Percent(const std::optional<double>& accuracy) {
+  return accuracy.has_value() ? absl::StrFormat("%.1f %%", *accuracy * 100) : "none";
+}
+
+std::string Tiles(const JobSummary& summary) {
+  return absl::StrCat(
+      "<div class='tiles'>\n",
+      Tile(
+          absl::StrCat("held-out accuracy before and after, ", summary.heldout_prompts, " prompts"),
+          absl::StrCat(Percent(summary.heldout_before), " → ", Percent(summary.heldout_after))),
+      Tile("learner steps", absl::StrCat(summary.steps)),
+      Tile("wall-clock",
+           absl::FormatDuration(absl::Seconds(static_cast<int64_t>(summary.seconds)))),
+      Tile("tokens sampled", absl::StrCat(summary.tokens)), "</div>\n");
+}
+
+std::string AnswerCells(const ShownAnswer& answer) {
+  std::string steps;
+  for (const std::string& frame : answer.frames) absl::StrAppend(&steps, HtmlEscape(frame), "\n");
+  return absl::StrCat("<td><code class='", answer.correct ? "right" : "wrong", "'>",
+                      HtmlEscape(answer.text), "</code></td><td><code class='steps'>", steps,
+                      "</code></td>");
+}
+
+std::string Answers(const JobSummary& summary) {
+  if (summary.shown.empty()) return "";
+  std::string html =
+      "<h2>The same held-out prompts, before and after</h2>\n<div class='box'><table>\n"
+      "<tr><th>prompt</th><th>expected</th><th>before</th><th>denoising</th><th>after</th>"
+      "<th>denoising</th></tr>\n";
+  for (const ShownPrompt& shown : summary.shown) {
+    absl::StrAppend(&html, "<tr><td><code>", HtmlEscape(shown.prompt), "</code></td><td><code>",
+                    HtmlEscape(shown.expected), "</code></td>", AnswerCells(shown.before),
+                    AnswerCells(shown.after), "</tr>\n");
+  }
+  return absl::StrCat(html, "</table></div>\n");
+}
+
+std::string SpecJson(const v1::JobSpec& spec) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  const auto printed = google::protobuf::util::MessageToJsonString(spec, &json, options);
+  return printed.ok() ? json : std::string(printed.message());
+}
+
+}  // namespace
+
+std::string HtmlReport(const v1::JobStatus& status, const JobSummary& summary) {
+  std::string charts;
+  for (const LineChart& chart : Charts(status)) {
+    absl::StrAppend(&charts, "<div class='chart'>", RenderSvg(chart), "</div>\n");
+  }
+  return absl::StrCat(
+      "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+      "<meta name='viewport' content='width=device-width, initial-scale=1'>\n<title>",
+      HtmlEscape(summary.job_id), "</title>\n<style>", kStyle,
+      "</style>\n</head>\n<body>\n<h1>Job ", HtmlEscape(summary.job_id), "</h1>\n<p>",
+      HtmlEscape(summary.state),
+      summary.reason.empty() ? "" : absl::StrCat(": ", HtmlEscape(summary.reason)),
+      ". Checkpoint: <code>", HtmlEscape(summary.checkpoint), "</code></p>\n", Tiles(summary),
+      "<div class='charts'>\n", charts, "</div>\n", Answers(summary),
+      "<h2>The job</h2>\n<details class='box'><summary>every field</summary><pre>",
+      HtmlEscape(SpecJson(status.spec())), "</pre></details>\n</body>\n</html>\n");
+}
+
+}  // namespace dtrpo::tools
