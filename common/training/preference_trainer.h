@@ -38,12 +38,12 @@ struct StepInput {
 };
 
 struct StepOutcome {
-  bool skipped =
-      false;  // a loss or gradient that isn't finite: weights and optimizer are as before
-  std::string
-      offending_pair;  // first pair whose loss isn't finite; empty when only the gradient was bad
-  std::map<std::string, double>
-      values;  // step_statistics.h, and learning_rate, gradient_norm, seconds by phase
+  // A loss or gradient that isn't finite: weights and optimizer are as before.
+  bool skipped = false;
+  // The first pair whose loss isn't finite; empty when only the gradient was bad.
+  std::string offending_pair;
+  // step_statistics.h, and learning_rate, gradient_norm.
+  std::map<std::string, double> values;
 };
 
 // The draws of a job; policy and reference must use the same.

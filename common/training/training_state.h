@@ -3,10 +3,10 @@
 // A learner's checkpoint: a Hugging Face folder that `transformers` loads, and beside the weights
 // what exact resume needs.
 //
-//   model.safetensors, config.json, tokenizer files ...   the family's own files, carried over from
-//   the base checkpoint optimizer.safetensors                                 AdamW's state
-//   training_state.json                                   {"format": 1, "job_id", "job_hash",
-//   "step"}
+//   model.safetensors
+//   config.json, tokenizer files ...   the family's own files, carried over from the base
+//   checkpoint optimizer.safetensors              AdamW's state training_state.json {"format": 1,
+//   "job_id", "job_hash", "step"}
 //
 // There is no RNG state: every random number is a pure function of the job's seed and of names
 // (common/trajectory/mask_plan.h).

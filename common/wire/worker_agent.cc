@@ -60,7 +60,8 @@ void WorkerAgent::Stop() {
 
 absl::Status WorkerAgent::Beat() {
   std::string worker_id = this->worker_id();
-  if (worker_id.empty()) {
+  const bool is_new = worker_id.empty();
+  if (is_new) {
     DTRPO_ASSIGN_OR_RETURN(
         const v1::RegisterWorkerResponse registered,
         client_->RegisterWorker(options_.registration, clock_->Now() + options_.call_timeout));
@@ -88,7 +89,7 @@ absl::Status WorkerAgent::Beat() {
   if (absl::IsNotFound(response.status())) {
     absl::MutexLock lock(&mutex_);
     worker_id_.clear();
-    beat_now_ = true;
+    if (!is_new) beat_now_ = true;  // one that has just registered doesn't ask again at once
   }
   DTRPO_RETURN_IF_ERROR(response.status());
   {

@@ -15,7 +15,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/base/stop_signal.h"
 #include "common/base/wait_states.h"
 #include "common/wire/job_codec.h"
 #include "common/wire/worker_client.h"

@@ -1,13 +1,23 @@
 #include "services/learner/batch_feeder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/logging.h"
+#include "common/base/hash.h"
 #include "common/base/retry.h"
+#include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
 
 namespace dtrpo::learner {
+namespace {
+
+// A batch is asked for by calls that wait themselves; only a service that is away is backed off
+// from.
+constexpr absl::Duration kMaxBackoff = absl::Milliseconds(500);
+
+}  // namespace
+
 BatchFeeder::BatchFeeder(const Options& options, LearnerPeers* peers, base::Clock* clock,
                          base::WaitStateRegistry* waits)
     : options_(options),
@@ -29,28 +39,31 @@ absl::StatusOr<FedBatch> BatchFeeder::Next(absl::Time deadline) {
   return std::move(entry.batch);
 }
 
-// Retries for as long as the feeder lives: whether to give up is the coordinator's decision, and
-// the wait is visible.
+template <typename Call>
+auto BatchFeeder::Persist(const std::string& what, const std::string& on_whom, Call call)
+    -> decltype(call()) {
+  base::ScopedWait wait(waits_, what, on_whom);
+  base::Backoff backoff({.max_backoff = kMaxBackoff}, /*seed=*/base::StableHash(what));
+  for (;;) {
+    auto result = call();
+    if (result.ok() || !base::IsRetryable(result.status()) || stop_.stopped()) return result;
+    stop_.SleepFor(*clock_, backoff.Next(result.status()));
+  }
+}
+
 absl::StatusOr<FedBatch> BatchFeeder::Fetch(int64_t step) {
-  base::Backoff backoff({}, /*seed=*/static_cast<uint64_t>(step));
-  const auto persist = [&](const std::string& what, const std::string& on_whom,
-                           auto&& call) -> decltype(call()) {
-    base::ScopedWait wait(waits_, what, on_whom);
-    for (;;) {
-      auto result = call();
-      if (result.ok() || !base::IsRetryable(result.status()) || stop_.stopped()) return result;
-      stop_.SleepFor(*clock_, backoff.Next(result.status()));
-    }
-  };
   FedBatch fed;
   const absl::Time started = clock_->Now();
-  DTRPO_ASSIGN_OR_RETURN(fed.batch, persist(absl::StrCat("batch ", step), "replay", [&] {
-                           return peers_->GetBatch(step, clock_->Now() + options_.call_timeout);
-                         }));
-  backoff.Reset();
+  DTRPO_ASSIGN_OR_RETURN(
+      fed.batch, Persist(absl::StrCat("batch ", step), "replay", [&] {
+        auto batch = peers_->GetBatch(
+            step, clock_->Now() + std::min(options_.longest_poll, options_.call_timeout));
+        checkpoint_wanted_ = base::GetReason(batch.status()) == "checkpoint_wanted";
+        return batch;
+      }));
   const absl::Time fetched = clock_->Now();
   DTRPO_ASSIGN_OR_RETURN(
-      fed.reference, persist(absl::StrCat("reference scores of batch ", step), "reference", [&] {
+      fed.reference, Persist(absl::StrCat("reference scores of batch ", step), "reference", [&] {
         return peers_->Score(fed.batch, options_.plan, clock_->Now() + options_.call_timeout);
       }));
   if (fed.reference.size() != 2 * fed.batch.items.size()) {

@@ -7,32 +7,51 @@
 
 namespace dtrpo::learner {
 
-GrpcPeers::GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator,
-                     std::unique_ptr<wire::ReplayClient> replay,
-                     std::unique_ptr<wire::ReferenceClient> reference)
-    : job_(std::move(job)),
-      coordinator_(coordinator),
-      replay_(std::move(replay)),
-      reference_(std::move(reference)) {}
+namespace {
 
-absl::StatusOr<std::unique_ptr<GrpcPeers>> GrpcPeers::Create(const v1::Assignment& assignment,
-                                                             wire::WorkerClient* coordinator,
-                                                             rpc::ChannelFactory* channels) {
-  DTRPO_ASSIGN_OR_RETURN(const auto shards, channels->CreateAll({assignment.replay().begin(),
-                                                                 assignment.replay().end()}));
-  DTRPO_ASSIGN_OR_RETURN(const auto reference, channels->Create(assignment.reference()));
-  // One attempt per call here: the callers register their waits and look at what is desired between
-  // attempts.
+// One attempt per call here: the callers register their waits and look at what is desired between
+// attempts.
+wire::ClientOptions OneAttempt(std::string target) {
   wire::ClientOptions options;
+  options.target = std::move(target);
   options.retry.max_attempts = 1;
   options.retry.attempt_timeout = absl::InfiniteDuration();
-  options.target = "replay";
+  return options;
+}
+
+}  // namespace
+
+GrpcPeers::GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator,
+                     rpc::ChannelFactory* channels, std::unique_ptr<wire::ReplayClient> replay,
+                     std::function<std::string()> reference)
+    : job_(std::move(job)),
+      coordinator_(coordinator),
+      channels_(channels),
+      replay_(std::move(replay)),
+      reference_address_(std::move(reference)) {}
+
+absl::StatusOr<std::unique_ptr<GrpcPeers>> GrpcPeers::Create(
+    const v1::Assignment& assignment, wire::WorkerClient* coordinator,
+    rpc::ChannelFactory* channels, std::function<std::string()> reference) {
+  DTRPO_ASSIGN_OR_RETURN(const auto shards, channels->CreateAll({assignment.replay().begin(),
+                                                                 assignment.replay().end()}));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<wire::ReplayClient> replay,
-                         wire::MakeReplayClient(shards, options));
-  options.target = "reference";
+                         wire::MakeReplayClient(shards, OneAttempt("replay")));
   return std::unique_ptr<GrpcPeers>(
-      new GrpcPeers({assignment.job().job_id(), assignment.job().attempt()}, coordinator,
-                    std::move(replay), wire::MakeReferenceClient(reference, options)));
+      new GrpcPeers({assignment.job().job_id(), assignment.job().attempt()}, coordinator, channels,
+                    std::move(replay), std::move(reference)));
+}
+
+absl::StatusOr<std::shared_ptr<wire::ReferenceClient>> GrpcPeers::Reference() {
+  const std::string address = reference_address_();
+  if (address.empty()) return absl::UnavailableError("there is no reference service");
+  absl::MutexLock lock(&mutex_);
+  if (address != connected_address_) {
+    DTRPO_ASSIGN_OR_RETURN(const auto channel, channels_->Create(address));
+    reference_ = wire::MakeReferenceClient(channel, OneAttempt("reference " + address));
+    connected_address_ = address;
+  }
+  return reference_;
 }
 
 absl::StatusOr<wire::Batch> GrpcPeers::GetBatch(int64_t step, absl::Time deadline) {
@@ -45,12 +64,13 @@ absl::Status GrpcPeers::Acknowledge(int64_t up_to_step, absl::Time deadline) {
 
 absl::StatusOr<std::vector<std::vector<float>>> GrpcPeers::Score(
     const wire::Batch& batch, const trajectory::MaskPlanOptions& plan, absl::Time deadline) {
+  DTRPO_ASSIGN_OR_RETURN(const std::shared_ptr<wire::ReferenceClient> reference, Reference());
   std::vector<wire::ScoreItem> items;
   for (const wire::BatchItem& item : batch.items) {
     items.push_back({&item.pair.chosen, item.use_index});
     items.push_back({&item.pair.rejected, item.use_index});
   }
-  return reference_->Score(job_, plan, items, /*reference_sha256=*/"", deadline);
+  return reference->Score(job_, plan, items, /*reference_sha256=*/"", deadline);
 }
 
 void GrpcPeers::SetJob(v1::JobRef* job) const {

@@ -1,12 +1,17 @@
-// Thread safety: all methods may be called from any thread. The real LearnerPeers: over gRPC, as
-// one rank of one.
+// Thread safety: all methods may be called from any thread.
+//
+// The real LearnerPeers: over gRPC, as one rank of one. The reference service may move while a job
+// runs; replay and the coordinator stay where they are.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "common/rpc/channel_factory.h"
 #include "common/wire/reference_client.h"
 #include "common/wire/replay_client.h"
@@ -17,10 +22,12 @@ namespace dtrpo::learner {
 
 class GrpcPeers : public LearnerPeers {
  public:
-  // `coordinator` and `channels` outlive the peers.
+  // `reference` says where the reference service is now; empty: nowhere. The pointers outlive the
+  // peers.
   static absl::StatusOr<std::unique_ptr<GrpcPeers>> Create(const v1::Assignment& assignment,
                                                            wire::WorkerClient* coordinator,
-                                                           rpc::ChannelFactory* channels);
+                                                           rpc::ChannelFactory* channels,
+                                                           std::function<std::string()> reference);
 
   absl::StatusOr<wire::Batch> GetBatch(int64_t step, absl::Time deadline) override;
   absl::Status Acknowledge(int64_t up_to_step, absl::Time deadline) override;
@@ -38,14 +45,19 @@ class GrpcPeers : public LearnerPeers {
 
  private:
   void SetJob(v1::JobRef* job) const;
-  GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator,
-            std::unique_ptr<wire::ReplayClient> replay,
-            std::unique_ptr<wire::ReferenceClient> reference);
+  GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator, rpc::ChannelFactory* channels,
+            std::unique_ptr<wire::ReplayClient> replay, std::function<std::string()> reference);
+  // UNAVAILABLE while there is no reference service.
+  absl::StatusOr<std::shared_ptr<wire::ReferenceClient>> Reference() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const wire::JobAttempt job_;
   wire::WorkerClient* const coordinator_;
+  rpc::ChannelFactory* const channels_;
   const std::unique_ptr<wire::ReplayClient> replay_;
-  const std::unique_ptr<wire::ReferenceClient> reference_;
+  const std::function<std::string()> reference_address_;
+  absl::Mutex mutex_;
+  std::string connected_address_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<wire::ReferenceClient> reference_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace dtrpo::learner

@@ -8,17 +8,17 @@
 #include "common/base/fault_points.h"
 #include "common/base/logging.h"
 #include "common/base/retry.h"
+#include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/retention.h"
 #include "common/training/training_state.h"
 #include "common/training/weights_image.h"
-#include "services/learner/batch_feeder.h"
 
 namespace dtrpo::learner {
 namespace {
 
-constexpr absl::Duration kLookAgain =
-    absl::Milliseconds(500);  // at what is desired, while waiting for a batch
+// At what is desired, while waiting for anything.
+constexpr absl::Duration kLookAgain = absl::Milliseconds(500);
 
 std::string CheckpointsFolder(const job::JobSpec& spec) {
   return base::JoinPath(spec.output, "checkpoints");
@@ -79,9 +79,15 @@ absl::Status LearnerRun::Persist(const std::string& what, const std::string& on_
   base::Backoff backoff({}, /*seed=*/static_cast<uint64_t>(options_.attempt));
   for (;;) {
     const absl::Status status = call(deps_.clock->Now() + options_.call_timeout);
-    if (status.ok() || !base::IsRetryable(status) || leaving()) return status;
+    if (status.ok() || !base::IsRetryable(status) || leaving()) return NotePeer(status);
     deps_.clock->SleepFor(std::min(backoff.Next(status), kLookAgain));
   }
+}
+
+// NOT_FOUND: the coordinator or replay doesn't know the job any more.
+absl::Status LearnerRun::NotePeer(absl::Status status) {
+  if (absl::IsNotFound(status) || base::GetReason(status) == "stale_attempt") superseded_ = true;
+  return status;
 }
 
 absl::Status LearnerRun::Load() {
@@ -103,7 +109,7 @@ absl::Status LearnerRun::Load() {
           "checkpoint ", options_.resume_checkpoint, " is of job ", progress.job_id,
           ", or of another specification of it; job ", options_.job_id, " can't resume from it"));
     }
-    resumed_step_ = checkpointed_step_ = progress.step;
+    step_ = resumed_step_ = checkpointed_step_ = progress.step;
     checkpoint_path_ = options_.resume_checkpoint;
   }
   const std::string& path = resume ? options_.resume_checkpoint : options_.spec.model.path;
@@ -119,60 +125,79 @@ absl::Status LearnerRun::Load() {
   return absl::OkStatus();
 }
 
-absl::Status LearnerRun::Publish(int64_t step, int64_t version) {
+absl::Status LearnerRun::PublishLoaded() {
+  const int64_t version = resumed_step_ / options_.spec.training.publish_every;
+  if (version > 0 || resumed_step_ == 0) return Publish(version);
+  SetState(absl::StrCat("step ", step_, " of ", options_.spec.training.steps), version);
+  return absl::OkStatus();
+}
+
+absl::Status LearnerRun::Publish(int64_t version) {
   const absl::Time started = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(
       std::shared_ptr<const weights::Image> image,
       training::MakeImage(trainer_->model(), options_.job_id, version, options_.attempt - 1));
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("registration of version ", version), "coordinator", [&](absl::Time deadline) {
-        return deps_.peers->RegisterVersion(image->manifest(), step, deadline);
+        return deps_.peers->RegisterVersion(image->manifest(), step_, deadline);
       }));
   deps_.metrics->publish_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   deps_.metrics->weights_version->Set(static_cast<double>(version));
-  SetState(absl::StrCat("step ", step, " of ", options_.spec.training.steps), version);
+  SetState(absl::StrCat("step ", step_, " of ", options_.spec.training.steps), version);
   deps_.publish(std::move(image));
   return absl::OkStatus();
 }
 
 // Only when the checkpoint is durable and known to the coordinator may replay forget the batches it
 // contains.
-absl::Status LearnerRun::Checkpoint(int64_t step) {
-  if (step == checkpointed_step_) return absl::OkStatus();
+absl::Status LearnerRun::Checkpoint() {
+  if (step_ == checkpointed_step_) return absl::OkStatus();
   const absl::Time started = deps_.clock->Now();
   checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
-  const std::string path = root.PathOf(step);
+  const std::string path = root.PathOf(step_);
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
       deps_.files, path, trainer_->model(), *base_, &trainer_->optimizer(),
-      {.job_id = options_.job_id, .job_hash = options_.job_hash, .step = step}));
+      {.job_id = options_.job_id, .job_hash = options_.job_hash, .step = step_}));
   DTRPO_FAULT_POINT("learner.checkpoint_written");
   DTRPO_RETURN_IF_ERROR(Persist(
-      absl::StrCat("registration of checkpoint ", step), "coordinator",
-      [&](absl::Time deadline) { return deps_.peers->RegisterCheckpoint(step, path, deadline); }));
-  DTRPO_RETURN_IF_ERROR(root.SetLatest(step));
+      absl::StrCat("registration of checkpoint ", step_), "coordinator",
+      [&](absl::Time deadline) { return deps_.peers->RegisterCheckpoint(step_, path, deadline); }));
+  DTRPO_RETURN_IF_ERROR(root.SetLatest(step_));
   DTRPO_FAULT_POINT("learner.before_acknowledge");
   DTRPO_RETURN_IF_ERROR(
-      Persist(absl::StrCat("acknowledgement of batch ", step), "replay",
-              [&](absl::Time deadline) { return deps_.peers->Acknowledge(step, deadline); }));
-  checkpointed_step_ = step;
+      Persist(absl::StrCat("acknowledgement of batch ", step_), "replay",
+              [&](absl::Time deadline) { return deps_.peers->Acknowledge(step_, deadline); }));
+  checkpointed_step_ = step_;
   checkpoint_path_ = path;
   deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
-  base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step}, {"path", path}});
+  base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step_}, {"path", path}});
   return root.Prune(std::max(1, options_.spec.training.keep_checkpoints)).status();
 }
 
-absl::Status LearnerRun::Finish(bool succeeded, const std::string& reason, int64_t step) {
+absl::StatusOr<bool> LearnerRun::Report(const training::StepOutcome& outcome) {
+  bool checkpoint_now = false;
+  DTRPO_RETURN_IF_ERROR(Persist(
+      absl::StrCat("report of step ", step_), "coordinator",
+      [&](absl::Time deadline) -> absl::Status {
+        DTRPO_ASSIGN_OR_RETURN(
+            checkpoint_now, deps_.peers->ReportStep({step_, version(), outcome.values}, deadline));
+        return absl::OkStatus();
+      }));
+  return checkpoint_now;
+}
+
+absl::Status LearnerRun::Finish(bool succeeded, const std::string& reason) {
   base::LogInfo(
       "training ended",
-      {{"job", options_.job_id}, {"step", step}, {"succeeded", succeeded}, {"reason", reason}});
+      {{"job", options_.job_id}, {"step", step_}, {"succeeded", succeeded}, {"reason", reason}});
   return Persist("the end of training", "coordinator", [&](absl::Time deadline) {
-    return deps_.peers->FinishTraining(succeeded, reason, checkpoint_path_, step, deadline);
+    return deps_.peers->FinishTraining(succeeded, reason, checkpoint_path_, step_, deadline);
   });
 }
 
-bool LearnerRun::MayContinue(int64_t step) {
+bool LearnerRun::MayContinue() {
   if (desired() == Desired::kPause) {
-    if (const absl::Status status = Checkpoint(step); !status.ok()) {
+    if (const absl::Status status = Checkpoint(); !status.ok()) {
       base::LogWarning("no checkpoint before the pause", {{"error", status}});
     }
     base::ScopedWait wait(deps_.waits, "the job to be resumed", "coordinator");
@@ -181,100 +206,89 @@ bool LearnerRun::MayContinue(int64_t step) {
   return desired() == Desired::kRun;
 }
 
-absl::Status LearnerRun::TrainFrom(int64_t first_step) {
+absl::StatusOr<training::StepOutcome> LearnerRun::Step(const FedBatch& fed, absl::Duration waited) {
+  const absl::Time started = deps_.clock->Now();
+  const training::StepInput input{.step = step_ + 1,
+                                  .policy_version = fed.batch.policy_version,
+                                  .global_pairs = fed.batch.global_pairs,
+                                  .pairs = TrainingPairs(fed)};
+  DTRPO_ASSIGN_OR_RETURN(training::StepOutcome outcome, trainer_->Step(input));
+  ++step_;
+  outcome.values["seconds_batch_wait"] = absl::ToDoubleSeconds(waited);
+  outcome.values["seconds_reference"] = absl::ToDoubleSeconds(fed.score_time);
+  outcome.values["seconds_step"] = absl::ToDoubleSeconds(deps_.clock->Now() - started);
+  outcome.values["skipped"] = outcome.skipped;
+  deps_.metrics->batch_wait_seconds->Observe(outcome.values["seconds_batch_wait"]);
+  deps_.metrics->reference_seconds->Observe(outcome.values["seconds_reference"]);
+  deps_.metrics->step_seconds->Observe(outcome.values["seconds_step"]);
+  deps_.metrics->steps->Increment();
+  deps_.metrics->pairs->Increment(static_cast<double>(input.pairs.size()));
+  deps_.metrics->step->Set(static_cast<double>(step_));
+  deps_.metrics->SetStepValues(outcome.values);
+  if (outcome.skipped) {
+    deps_.metrics->skipped_steps->Increment();
+    base::LogWarning("step skipped: numbers that aren't finite",
+                     {{"step", step_}, {"pair", outcome.offending_pair}});
+  }
+  return outcome;
+}
+
+absl::Status LearnerRun::Train() {
   const job::TrainingSpec& training = options_.spec.training;
   DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan,
                          training::PlanOptions(options_.spec));
-  BatchFeeder feeder({.first_step = first_step,
+  BatchFeeder feeder({.first_step = step_ + 1,
                       .last_step = training.steps,
                       .plan = plan,
                       .call_timeout = options_.call_timeout},
                      deps_.peers, deps_.clock, deps_.waits);
   int skipped_in_a_row = 0;
-  int64_t step = first_step - 1;  // the last one made
   absl::Time waiting_since = deps_.clock->Now();
-  while (step < training.steps) {
-    if (!MayContinue(step)) {
-      return desired() == Desired::kDrain && step > resumed_step_ ? Checkpoint(step)
-                                                                  : absl::OkStatus();
+  while (step_ < training.steps) {
+    if (!MayContinue()) {
+      const bool keep = desired() == Desired::kDrain && step_ > resumed_step_;
+      return keep ? Checkpoint() : absl::OkStatus();
     }
     absl::StatusOr<FedBatch> fed = feeder.Next(deps_.clock->Now() + kLookAgain);
-    if (absl::IsDeadlineExceeded(fed.status())) continue;
-    if (absl::IsOutOfRange(fed.status())) break;
-    DTRPO_RETURN_IF_ERROR(fed.status());
-    const absl::Time started = deps_.clock->Now();
-
-    training::StepInput input{.step = step + 1,
-                              .policy_version = fed->batch.policy_version,
-                              .global_pairs = fed->batch.global_pairs,
-                              .pairs = TrainingPairs(*fed)};
-    DTRPO_ASSIGN_OR_RETURN(training::StepOutcome outcome, trainer_->Step(input));
-    ++step;
-    const absl::Time stepped = deps_.clock->Now();
-    outcome.values["seconds_batch_wait"] = absl::ToDoubleSeconds(started - waiting_since);
-    outcome.values["seconds_reference"] = absl::ToDoubleSeconds(fed->score_time);
-    outcome.values["seconds_step"] = absl::ToDoubleSeconds(stepped - started);
-    outcome.values["skipped"] = outcome.skipped;
-    deps_.metrics->batch_wait_seconds->Observe(outcome.values["seconds_batch_wait"]);
-    deps_.metrics->reference_seconds->Observe(outcome.values["seconds_reference"]);
-    deps_.metrics->step_seconds->Observe(outcome.values["seconds_step"]);
-    deps_.metrics->steps->Increment();
-    deps_.metrics->pairs->Increment(static_cast<double>(input.pairs.size()));
-    deps_.metrics->step->Set(static_cast<double>(step));
-    deps_.metrics->SetStepValues(outcome.values);
-
-    if (outcome.skipped) {
-      deps_.metrics->skipped_steps->Increment();
-      base::LogWarning("step skipped: numbers that aren't finite",
-                       {{"step", step}, {"pair", outcome.offending_pair}});
+    if (absl::IsDeadlineExceeded(fed.status())) {
+      if (feeder.checkpoint_wanted()) DTRPO_RETURN_IF_ERROR(Checkpoint());
+      continue;
     }
+    if (absl::IsOutOfRange(fed.status())) break;
+    DTRPO_RETURN_IF_ERROR(NotePeer(fed.status()));
+    DTRPO_ASSIGN_OR_RETURN(const training::StepOutcome outcome,
+                           Step(*fed, deps_.clock->Now() - waiting_since));
     skipped_in_a_row = outcome.skipped ? skipped_in_a_row + 1 : 0;
     if (skipped_in_a_row > training.max_skipped_steps) {
-      return Finish(
-          false,
-          absl::StrCat(skipped_in_a_row,
-                       " steps in a row gave numbers that aren't finite; last at step ", step,
-                       outcome.offending_pair.empty() ? "" : ", pair " + outcome.offending_pair),
-          step);
+      return absl::DataLossError(absl::StrCat(
+          skipped_in_a_row, " steps in a row gave numbers that aren't finite; last at step ", step_,
+          outcome.offending_pair.empty() ? "" : ", pair " + outcome.offending_pair));
     }
-    if (step % training.publish_every == 0)
-      DTRPO_RETURN_IF_ERROR(Publish(step, step / training.publish_every));
-    bool checkpoint_now =
-        step % training.checkpoint_every == 0 || step == training.steps || fed->batch.last;
-    DTRPO_RETURN_IF_ERROR(
-        Persist(absl::StrCat("report of step ", step), "coordinator",
-                [&](absl::Time deadline) -> absl::Status {
-                  DTRPO_ASSIGN_OR_RETURN(
-                      const bool asked,
-                      deps_.peers->ReportStep({step, version(), outcome.values}, deadline));
-                  checkpoint_now = checkpoint_now || asked;
-                  return absl::OkStatus();
-                }));
-    SetState(absl::StrCat("step ", step, " of ", training.steps), version());
-    if (checkpoint_now) DTRPO_RETURN_IF_ERROR(Checkpoint(step));
+    if (step_ % training.publish_every == 0) {
+      DTRPO_RETURN_IF_ERROR(Publish(step_ / training.publish_every));
+    }
+    DTRPO_ASSIGN_OR_RETURN(const bool asked, Report(outcome));
+    SetState(absl::StrCat("step ", step_, " of ", training.steps), version());
+    if (asked || step_ % training.checkpoint_every == 0) DTRPO_RETURN_IF_ERROR(Checkpoint());
     waiting_since = deps_.clock->Now();
   }
   // The final weights are evaluated, so they need a version even when the last interval was cut
   // short.
-  if (step % training.publish_every != 0)
-    DTRPO_RETURN_IF_ERROR(Publish(step, step / training.publish_every + 1));
-  DTRPO_RETURN_IF_ERROR(Checkpoint(step));
-  return Finish(
-      true,
-      step == training.steps ? "all steps made" : absl::StrCat("the data ended at step ", step),
-      step);
+  if (step_ % training.publish_every != 0) {
+    DTRPO_RETURN_IF_ERROR(Publish(step_ / training.publish_every + 1));
+  }
+  DTRPO_RETURN_IF_ERROR(Checkpoint());
+  const bool all = step_ == training.steps;
+  return Finish(true, all ? "all steps made" : absl::StrCat("the data ended at step ", step_));
 }
 
 absl::Status LearnerRun::Run() {
-  if (const absl::Status status = Load(); !status.ok()) {
-    // What is wrong with files doesn't get better by another attempt.
-    return Finish(false, std::string(status.message()), 0);
-  }
-  DTRPO_RETURN_IF_ERROR(
-      Publish(resumed_step_, resumed_step_ / options_.spec.training.publish_every));
-  const absl::Status status = TrainFrom(resumed_step_ + 1);
-  if (leaving()) return absl::OkStatus();
-  return status;
+  absl::Status status = Load();
+  if (status.ok()) status = PublishLoaded();
+  if (status.ok()) status = Train();
+  if (status.ok() || leaving()) return absl::OkStatus();
+  // What may get better was tried again all along; another attempt would meet the rest too.
+  return superseded_ ? status : Finish(false, std::string(status.message()));
 }
 
 }  // namespace dtrpo::learner

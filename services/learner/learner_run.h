@@ -3,14 +3,16 @@
 // One attempt at a job: from the base model (or a checkpoint) to the last step. Step n uses batch
 // n.
 //
-//   for n:  batch n (fed ahead) -> step -> report -> [version: image, register, hand to the
-//   publisher]
-//                                        -> [checkpoint: write, register, acknowledge replay up to
-//                                        n]
+//   for n:  batch n (fed ahead) -> step
+//             -> [every publish_every steps: image, register the version, hand it to the publisher]
+//             -> report
+//             -> [every checkpoint_every steps, or when asked: write, register, set `latest`,
+//                 acknowledge replay up to n]
 //
 // Version v is the weights after step v * publish_every, so V(n) = floor((n-1) / publish_every) is
-// what step n starts from when it is the first of its interval. A checkpoint at a step that
-// publishes nothing resumes by publishing the version it finds: floor(n / publish_every).
+// what step n starts from when it is the first of its interval; a last interval that was cut short
+// gives one more version. A checkpoint within an interval resumes by publishing its weights as
+// floor(n / publish_every), under a higher generation; but version 0 always is the base model.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +31,7 @@
 #include "common/job/job_spec.h"
 #include "common/training/preference_trainer.h"
 #include "common/weights/image.h"
+#include "services/learner/batch_feeder.h"
 #include "services/learner/learner_metrics.h"
 #include "services/learner/learner_peers.h"
 
@@ -36,8 +39,8 @@ namespace dtrpo::learner {
 
 // What the coordinator wants of the run at this moment.
 //   kPause    write a checkpoint, then wait
-//   kDrain    write a checkpoint, then return: the process is leaving, another attempt goes on from
-//   there kAbandon  return: nobody wants the job any more
+//   kDrain    write a checkpoint, then return: the process leaves, and another attempt goes on
+//   kAbandon  return: nobody wants the job any more
 enum class Desired { kRun, kPause, kDrain, kAbandon };
 
 class LearnerRun {
@@ -53,8 +56,8 @@ class LearnerRun {
   // All outlive the run.
   struct Deps {
     LearnerPeers* peers;
-    std::function<void(std::shared_ptr<const weights::Image>)>
-        publish;  // becomes the newest version everywhere
+    // The image becomes the newest version everywhere.
+    std::function<void(std::shared_ptr<const weights::Image>)> publish;
     base::FileSystem* files;
     base::Clock* clock;
     base::WaitStateRegistry* waits;
@@ -64,8 +67,8 @@ class LearnerRun {
   ~LearnerRun();
 
   // OK when the run came to its own end: trained, failed for good and said so to the coordinator,
-  // or was told to stop. Otherwise the error that ended it; the coordinator will find out by itself
-  // and grant another attempt.
+  // or was told to stop. An error means that the coordinator or replay has turned to another
+  // attempt, or knows the job no more: what comes next is their decision.
   absl::Status Run();
 
   // kDrain and kAbandon are final.
@@ -77,15 +80,21 @@ class LearnerRun {
 
  private:
   absl::Status Load();
-  absl::Status TrainFrom(int64_t first_step);
-  absl::Status Publish(int64_t step, int64_t version);
-  absl::Status Checkpoint(int64_t step);
-  absl::Status Finish(bool succeeded, const std::string& reason, int64_t step);
+  absl::Status PublishLoaded();
+  absl::Status Train();
+  absl::StatusOr<training::StepOutcome> Step(const FedBatch& fed, absl::Duration waited);
+  absl::Status Publish(int64_t version);
+  // Returns whether the coordinator asks for an early checkpoint.
+  absl::StatusOr<bool> Report(const training::StepOutcome& outcome);
+  absl::Status Checkpoint();
+  absl::Status Finish(bool succeeded, const std::string& reason);
   // Waits while paused. False: stop.
-  bool MayContinue(int64_t step) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool MayContinue() ABSL_LOCKS_EXCLUDED(mutex_);
   // Repeats a call until it answers or the run is told to stop.
   absl::Status Persist(const std::string& what, const std::string& on_whom,
                        const std::function<absl::Status(absl::Time)>& call);
+  // Notes in superseded_ what a peer's answer says of the attempt; returns it.
+  absl::Status NotePeer(absl::Status status);
   void SetState(std::string state, int64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
   bool leaving() const;
   Desired desired() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -94,9 +103,11 @@ class LearnerRun {
   const Deps deps_;
   std::unique_ptr<checkpoint::CheckpointFolder> base_;
   std::unique_ptr<training::PreferenceTrainer> trainer_;
+  int64_t step_ = 0;                // made last
   int64_t resumed_step_ = 0;        // 0: from the base model
   int64_t checkpointed_step_ = -1;  // newest one on disk
   std::string checkpoint_path_;
+  bool superseded_ = false;
   mutable absl::Mutex mutex_;
   Desired desired_ ABSL_GUARDED_BY(mutex_) = Desired::kRun;
   std::string state_ ABSL_GUARDED_BY(mutex_) = "loading the model";

@@ -15,6 +15,7 @@ namespace {
 
 constexpr absl::Duration kIdleWait = absl::Seconds(1);
 constexpr absl::Duration kAfterFailure = absl::Seconds(2);
+constexpr absl::Duration kLookAgain = absl::Milliseconds(200);
 
 std::vector<RolloutTarget> Targets(const v1::Assignment& assignment) {
   std::vector<RolloutTarget> targets;
@@ -72,40 +73,43 @@ void LearnerWorker::Follow(const v1::Assignment& assignment) {
   publisher_->SetRollouts(Targets(assignment));
 }
 
-void LearnerWorker::RunJob(const v1::Assignment& assignment) {
-  const absl::StatusOr<job::JobSpec> spec = wire::FromProto(assignment.spec());
-  if (!spec.ok())
-    return base::LogError("the assignment's job makes no sense", {{"error", spec.status()}});
-  const auto peers = GrpcPeers::Create(assignment, deps_.coordinator, deps_.channels);
-  if (!peers.ok())
-    return base::LogError("a peer's address makes no sense", {{"error", peers.status()}});
+absl::StatusOr<int64_t> LearnerWorker::Push(const v1::JobRef& job, const std::string& address,
+                                            const weights::Image& image) {
+  DTRPO_ASSIGN_OR_RETURN(const auto channel, deps_.channels->Create(address));
+  wire::ClientOptions options;
+  options.target = address;
+  options.stop = &stop_;
+  options.retry.max_attempts = 1;  // the publisher has its own back-off
+  DTRPO_ASSIGN_OR_RETURN(
+      const wire::PushResult pushed,
+      wire::MakeWeightsClient(channel, options)
+          ->Push({job.job_id(), job.attempt()}, image, deps_.clock->Now() + options_.call_timeout));
+  return pushed.serving_version;
+}
 
-  const auto push = [this, job = assignment.job()](
-                        const std::string& address,
-                        const weights::Image& image) -> absl::StatusOr<int64_t> {
-    DTRPO_ASSIGN_OR_RETURN(const auto channel, deps_.channels->Create(address));
-    wire::ClientOptions options;
-    options.target = address;
-    options.retry.max_attempts = 1;  // the publisher has its own back-off
-    DTRPO_ASSIGN_OR_RETURN(const wire::PushResult pushed,
-                           wire::MakeWeightsClient(channel, options)
-                               ->Push({job.job_id(), job.attempt()}, image,
-                                      deps_.clock->Now() + options_.call_timeout));
-    return pushed.serving_version;
-  };
-  const auto publisher =
-      std::make_shared<WeightsPublisher>(push, deps_.clock, deps_.waits, deps_.metrics);
+absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
+  const v1::JobRef& job = assignment.job();
+  if (job.attempt() < 1) return absl::InvalidArgumentError("the assignment grants no attempt");
+  DTRPO_ASSIGN_OR_RETURN(const job::JobSpec spec, wire::FromProto(assignment.spec()));
+  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcPeers> peers,
+                         GrpcPeers::Create(assignment, deps_.coordinator, deps_.channels,
+                                           [this] { return agent_->assignment().reference(); }));
+  const auto publisher = std::make_shared<WeightsPublisher>(
+      [this, &job](const std::string& address, const weights::Image& image) {
+        return Push(job, address, image);
+      },
+      deps_.clock, deps_.waits, deps_.metrics);
   const auto run = std::make_shared<LearnerRun>(
       LearnerRun::Options{
-          .job_id = assignment.job().job_id(),
+          .job_id = job.job_id(),
           .job_hash = base::Sha256Hex(assignment.spec().SerializeAsString()),
-          .attempt = assignment.job().attempt(),
-          .spec = *spec,
+          .attempt = job.attempt(),
+          .spec = spec,
           .resume_checkpoint = assignment.resume_checkpoint(),
           .call_timeout = options_.call_timeout,
       },
       LearnerRun::Deps{
-          .peers = peers->get(),
+          .peers = peers.get(),
           .publish =
               [&](std::shared_ptr<const weights::Image> image) {
                 publisher->SetNewest(std::move(image));
@@ -117,34 +121,36 @@ void LearnerWorker::RunJob(const v1::Assignment& assignment) {
       });
   {
     absl::MutexLock lock(&mutex_);
-    job_ = assignment.job();
+    job_ = job;
     run_ = run;
     publisher_ = publisher;
     publisher_->SetRollouts(Targets(assignment));
+    if (stop_.stopped()) run_->SetDesired(Desired::kDrain);  // Stop() came before the run
   }
-  base::LogInfo("job begins",
-                {{"job", assignment.job().job_id()}, {"attempt", assignment.job().attempt()}});
-  const absl::Status status = run->Run();
-  if (!status.ok()) {
-    base::LogError("the attempt failed", {{"job", assignment.job().job_id()}, {"error", status}});
-    stop_.SleepFor(*deps_.clock, kAfterFailure);
+  base::LogInfo("job begins", {{"job", job.job_id()}, {"attempt", job.attempt()}});
+  if (const absl::Status status = run->Run(); !status.ok()) {
+    base::LogWarning("the attempt is over", {{"job", job.job_id()}, {"why", status}});
   }
   // The final version still has to reach the rollouts that evaluate it, so the publisher stays
-  // until the job is over.
-  while (status.ok() && !stop_.stopped() &&
-         DesiredOf(agent_->assignment(), assignment.job()) != Desired::kAbandon) {
-    stop_.SleepFor(*deps_.clock, absl::Milliseconds(200));
+  // until the coordinator wants something else.
+  while (!stop_.stopped() && DesiredOf(agent_->assignment(), job) != Desired::kAbandon) {
+    stop_.SleepFor(*deps_.clock, kLookAgain);
   }
   absl::MutexLock lock(&mutex_);
   run_.reset();
   publisher_.reset();
+  return absl::OkStatus();
 }
 
 void LearnerWorker::Run() {
   while (!stop_.stopped()) {
     if (!agent_->AwaitJob(deps_.clock->Now() + kIdleWait)) continue;
     const v1::Assignment assignment = agent_->assignment();
-    if (assignment.job().attempt() > 0) RunJob(assignment);
+    if (const absl::Status status = RunJob(assignment); !status.ok()) {
+      base::LogError("can't work on the job",
+                     {{"job", assignment.job().job_id()}, {"error", status}});
+      stop_.SleepFor(*deps_.clock, kAfterFailure);
+    }
   }
 }
 

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
@@ -45,7 +47,11 @@ class LearnerWorker {
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  void RunJob(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Returns once the coordinator wants something else of this worker. An error: the job couldn't be
+  // begun.
+  absl::Status RunJob(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<int64_t> Push(const v1::JobRef& job, const std::string& address,
+                               const weights::Image& image);
   void Follow(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
   wire::WorkerReport Report() ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -11,8 +11,10 @@ namespace {
 
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(200);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(5);
-constexpr absl::Duration kLookAgain =
-    absl::Milliseconds(200);  // back-offs end without a notification
+// Back-offs end without a notification.
+constexpr absl::Duration kLookAgain = absl::Milliseconds(200);
+// A rollout that says so long after a delivery that it serves older weights has lost them.
+constexpr absl::Duration kReportDelay = absl::Seconds(5);
 
 }  // namespace
 
@@ -48,32 +50,37 @@ void WeightsPublisher::SetRollouts(std::vector<RolloutTarget> rollouts) {
   changed_ = true;
 }
 
-// Heartbeats are late, so a delivery counts before the rollout has said so; version 0 every rollout
-// loads by itself.
+// Version 0 every rollout loads by itself.
 bool WeightsPublisher::Lags(const RolloutTarget& target) const {
   if (newest_ == nullptr || newest_->manifest().version == 0) return false;
   const auto it = deliveries_.find(target.worker_id);
   if (it == deliveries_.end()) return true;
-  return it->second.image != newest_ && clock_->Now() >= it->second.not_before;
+  const Delivery& delivery = it->second;
+  const absl::Time now = clock_->Now();
+  if (now < delivery.not_before) return false;
+  const weights::Manifest& newest = newest_->manifest();
+  const bool delivered =
+      delivery.version == newest.version && delivery.generation == newest.generation;
+  return !delivered || (target.version < newest.version && now >= delivery.report_due);
+}
+
+std::optional<WeightsPublisher::Due> WeightsPublisher::AwaitDue() {
+  absl::MutexLock lock(&mutex_);
+  const auto something_changed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stop_ || changed_;
+  };
+  while (!stop_) {
+    for (const RolloutTarget& target : rollouts_) {
+      if (Lags(target)) return Due{target, newest_};
+    }
+    changed_ = false;
+    clock_->AwaitUntil(&mutex_, absl::Condition(&something_changed), clock_->Now() + kLookAgain);
+  }
+  return std::nullopt;
 }
 
 void WeightsPublisher::Run() {
-  for (;;) {
-    std::vector<Due> due;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto something_to_do = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return stop_ || changed_;
-      };
-      clock_->AwaitUntil(&mutex_, absl::Condition(&something_to_do), clock_->Now() + kLookAgain);
-      if (stop_) return;
-      changed_ = false;
-      for (const RolloutTarget& target : rollouts_) {
-        if (Lags(target)) due.push_back({target, newest_});
-      }
-    }
-    for (const Due& one : due) Deliver(one);
-  }
+  while (const std::optional<Due> due = AwaitDue()) Deliver(*due);
 }
 
 void WeightsPublisher::Deliver(const Due& due) {
@@ -84,7 +91,11 @@ void WeightsPublisher::Deliver(const Due& due) {
   absl::MutexLock lock(&mutex_);
   Delivery& delivery = deliveries_[due.target.worker_id];
   if (serving.ok()) {
-    delivery = {.image = due.image, .not_before = absl::InfinitePast(), .backoff = kFirstBackoff};
+    delivery = {.version = version,
+                .generation = due.image->manifest().generation,
+                .report_due = clock_->Now() + kReportDelay,
+                .not_before = absl::InfinitePast(),
+                .backoff = absl::ZeroDuration()};
     metrics_->push_seconds->Observe(absl::ToDoubleSeconds(clock_->Now() - started));
     metrics_->pushed_bytes->Increment(static_cast<double>(due.image->manifest().size_bytes));
     return;

@@ -2,14 +2,16 @@
 //
 // Brings every rollout to the newest weights version. The learner says which image is newest, the
 // coordinator which rollouts there are and what they serve; the publisher's thread pushes to those
-// that lag, so a late joiner and a rollout that missed a push are one and the same case. A push
-// that fails is tried again with back-off; the rollout serves its old version meanwhile.
+// that lag, so a late joiner, a rollout that missed a push and one that lost its weights again are
+// one and the same case. A push that fails is tried again with back-off; the rollout serves its old
+// version meanwhile. Pushes are made one after the other.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -45,9 +47,12 @@ class WeightsPublisher {
   void SetRollouts(std::vector<RolloutTarget> rollouts) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  // What a rollout got last, by number: an image that was replaced is freed at once.
   struct Delivery {
-    std::shared_ptr<const weights::Image> image;  // delivered last; null: none
-    absl::Time not_before = absl::InfinitePast();
+    int64_t version = -1;
+    int64_t generation = -1;
+    absl::Time report_due = absl::InfinitePast();  // by then its heartbeats tell of the delivery
+    absl::Time not_before = absl::InfinitePast();  // after a failure: no push before
     absl::Duration backoff;
   };
   struct Due {
@@ -56,6 +61,8 @@ class WeightsPublisher {
   };
   bool Lags(const RolloutTarget& target) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits for a rollout that lags; nullopt: stop.
+  std::optional<Due> AwaitDue() ABSL_LOCKS_EXCLUDED(mutex_);
   void Deliver(const Due& due) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const PushFunction push_;

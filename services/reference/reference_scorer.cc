@@ -7,18 +7,40 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
 #include "common/base/logging.h"
 #include "common/base/retry_after.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/checkpoint/checkpoint_folder.h"
 #include "common/dtrpo/trajectory_scorer.h"
 
 namespace dtrpo::reference {
 namespace {
 
+// Everything the score depends on, the answer's contents too: imported pairs may repeat an id.
 std::string CacheKey(const trajectory::MaskPlanOptions& options, const ScoreItem& item) {
-  return absl::StrCat(item.trajectory.id, "|", item.use_index, "|", options.job_seed, "|",
-                      options.exact ? 0 : options.draws, "|", static_cast<int>(options.boundary));
+  const trajectory::Trajectory& t = item.trajectory;
+  base::StableHasher contents;
+  for (const std::vector<int32_t>* tokens :
+       {&t.prompt_tokens, &t.response_tokens, &t.unmask_step}) {
+    contents.Add(tokens->size());
+    for (const int32_t value : *tokens) contents.Add(static_cast<uint64_t>(value));
+  }
+  contents.Add(static_cast<uint64_t>(t.stop_index));
+  return absl::StrCat(t.id, "|", base::Hex64(contents.Finish()), "|", item.use_index, "|",
+                      options.job_seed, "|", options.exact ? 0 : options.draws, "|",
+                      static_cast<int>(options.boundary));
+}
+
+// Of all tensors in the order of their names.
+std::string Checksum(const checkpoint::CheckpointFolder& folder) {
+  base::Sha256 checksum;
+  for (const std::string& name : folder.TensorNames()) {
+    const absl::Span<const char> data = folder.Find(name)->data;
+    checksum.Update(absl::string_view(data.data(), data.size()));
+  }
+  return checksum.FinishHex();
 }
 
 }  // namespace
@@ -27,33 +49,33 @@ ReferenceScorer::ReferenceScorer(const Options& options, base::Clock* clock,
                                  const ReferenceMetrics* metrics)
     : options_(options), clock_(clock), metrics_(metrics), cache_(options.cache_bytes) {}
 
+// The slow part happens without the lock: callers are told to come again meanwhile.
 absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSpec& spec) {
-  absl::MutexLock lock(&mutex_);
-  if (model_ != nullptr && job_id_ == job_id) return absl::OkStatus();
-  model_.reset();
-  cache_.Clear();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (model_ != nullptr && job_id_ == job_id) return absl::OkStatus();
+  }
+  Unload();
   checkpoint::DescriptorOverrides overrides;
   if (spec.mask_token_id > 0) overrides.mask_token_id = spec.mask_token_id;
   if (spec.block_size > 0) overrides.block_size = spec.block_size;
-  DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
+  DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(spec.path, overrides));
-  folder_ = std::make_unique<checkpoint::CheckpointFolder>(std::move(folder));
-  DTRPO_ASSIGN_OR_RETURN(model_, model::Transformer::Load(*folder_, {}));
-  base::Sha256 checksum;
-  for (const std::string& name : folder_->TensorNames()) {
-    const absl::Span<const char> data = folder_->Find(name)->data;
-    checksum.Update(absl::string_view(data.data(), data.size()));
-  }
-  sha256_ = checksum.FinishHex();
-  job_id_ = job_id;
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
+                         model::Transformer::Load(folder, {}));
+  std::string sha256 = Checksum(folder);
   base::LogInfo("reference model loaded", {{"job", job_id}, {"path", spec.path}});
+  absl::MutexLock lock(&mutex_);
+  cache_.Clear();
+  model_ = std::move(model);
+  sha256_ = std::move(sha256);
+  job_id_ = job_id;
   return absl::OkStatus();
 }
 
 void ReferenceScorer::Unload() {
   absl::MutexLock lock(&mutex_);
   model_.reset();
-  folder_.reset();
   job_id_.clear();
   cache_.Clear();
 }
@@ -80,6 +102,8 @@ absl::StatusOr<ReferenceScores> ReferenceScorer::Score(const std::string& job_id
   std::vector<std::string> keys(items.size());
   std::vector<size_t> missing;
   for (size_t i = 0; i < items.size(); ++i) {
+    DTRPO_RETURN_IF_ERROR(
+        trajectory::Validate(items[i].trajectory, model_->descriptor().vocab_size));
     keys[i] = CacheKey(options, items[i]);
     if (!cache_.Find(keys[i], &scores[i])) missing.push_back(i);
   }

@@ -14,7 +14,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "common/base/clock.h"
-#include "common/checkpoint/checkpoint_folder.h"
 #include "common/job/job_spec.h"
 #include "common/model/transformer.h"
 #include "common/trajectory/mask_plan.h"
@@ -31,8 +30,8 @@ struct ScoreItem {
 
 struct ReferenceScores {
   std::string sha256;  // of the weights that answered
-  std::vector<std::vector<float>>
-      targets;  // per item: log-probabilities of its plan's targets, in plan order
+  // Per item: log-probabilities of its plan's targets, in plan order.
+  std::vector<std::vector<float>> targets;
 };
 
 class ReferenceScorer {
@@ -44,13 +43,14 @@ class ReferenceScorer {
   ReferenceScorer(const Options& options, base::Clock* clock, const ReferenceMetrics* metrics);
 
   // Loads the base checkpoint of `job_id`, unless it is loaded already. Lets go of the job before
-  // it.
+  // it first.
   absl::Status Load(const std::string& job_id, const job::ModelSpec& spec)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Unload() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // UNAVAILABLE, reason "reference_loading", while another job or none is loaded.
   // FAILED_PRECONDITION when `sha256` isn't empty and isn't the checksum of the loaded weights.
+  // INVALID_ARGUMENT naming trajectory and field, also for tokens outside the model's vocabulary.
   absl::StatusOr<ReferenceScores> Score(const std::string& job_id, const std::string& sha256,
                                         const trajectory::MaskPlanOptions& options,
                                         absl::Span<const ScoreItem> items)
@@ -64,8 +64,6 @@ class ReferenceScorer {
   absl::Mutex mutex_;
   std::string job_id_ ABSL_GUARDED_BY(mutex_);
   std::string sha256_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<checkpoint::CheckpointFolder> folder_
-      ABSL_GUARDED_BY(mutex_);  // maps the model's tensors
   std::unique_ptr<model::Transformer> model_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -45,26 +45,30 @@ void ReferenceWorker::SetState(std::string job_id, std::string state) {
 
 void ReferenceWorker::Load(const v1::Assignment& assignment) {
   const std::string& job_id = assignment.job().job_id();
+  if (job_id == loaded_) return;
+  loaded_.clear();
+  SetState("", absl::StrCat("loading the model of job ", job_id));
   const absl::StatusOr<job::JobSpec> spec = wire::FromProto(assignment.spec());
   const absl::Status status = spec.ok() ? scorer_->Load(job_id, spec->model) : spec.status();
-  if (status.ok()) return SetState(job_id, "ready");
+  if (status.ok()) {
+    loaded_ = job_id;
+    return SetState(job_id, "ready");
+  }
   SetState("", absl::StrCat("can't work on the job: ", status.message()));
   base::LogError("can't work on the job", {{"job", job_id}, {"error", status}});
   stop_.SleepFor(*clock_, kAfterFailure);
 }
 
 void ReferenceWorker::Run() {
-  std::string loaded;
   while (!stop_.SleepFor(*clock_, kLookAgain)) {
     const v1::Assignment assignment = agent_->assignment();
     const std::string wanted = wire::IsFinal(assignment.state()) ? "" : assignment.job().job_id();
-    if (wanted.empty() && !loaded.empty()) {
+    if (!wanted.empty()) {
+      Load(assignment);
+    } else if (!loaded_.empty()) {
       scorer_->Unload();
+      loaded_.clear();
       SetState("", "idle");
-      loaded.clear();
-    } else if (!wanted.empty()) {
-      Load(assignment);  // at once when it is loaded already
-      loaded = wanted;
     }
   }
 }

@@ -29,12 +29,14 @@ class ReferenceWorker {
   void Stop();
 
  private:
+  // At once when its model is loaded already.
   void Load(const v1::Assignment& assignment);
   void SetState(std::string job_id, std::string state) ABSL_LOCKS_EXCLUDED(mutex_);
 
   ReferenceScorer* const scorer_;
   base::Clock* const clock_;
   base::StopSignal stop_;
+  std::string loaded_;  // job; empty: none
   absl::Mutex mutex_;
   wire::WorkerReport report_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<wire::WorkerAgent> agent_;  // last: its thread uses all of the above

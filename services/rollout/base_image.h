@@ -10,8 +10,9 @@
 
 namespace dtrpo::rollout {
 
-// Version 0 of a job: the tensors of its base checkpoint, in the checkpoint's own types.
-// UNIMPLEMENTED naming the tensor whose type can't be served.
+// Version 0 of a job: the weights of its base checkpoint as the learner holds them, so that every
+// later version has the same tensors in the same places. INVALID_ARGUMENT names what is wrong with
+// the checkpoint.
 absl::StatusOr<std::shared_ptr<const weights::Image>> BaseImage(
     const checkpoint::CheckpointFolder& folder, const std::string& job_id);
 

@@ -113,8 +113,6 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   session->policies = std::make_unique<PolicyCache>(folder.descriptor());
   DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image,
                          BaseImage(folder, session->job.job_id()));
-  DTRPO_RETURN_IF_ERROR(
-      session->policies->Get(image).status());  // a bad checkpoint is found here, by name
   deps_.versions->Clear();
   DTRPO_RETURN_IF_ERROR(deps_.versions->Install(std::move(image)));
   deps_.weights_service->AcceptJob(session->job.job_id());
@@ -192,10 +190,11 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
   } while (base::IsRetryable(status) && KeepGoing(session));
   deps_.metrics->insert_wait_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   if (!status.ok()) {
-    const bool leaving = !KeepGoing(session);
-    done.set_outcome(leaving ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
-    if (!leaving) done.set_error(absl::StrCat("insert: ", status.message()));
-    (leaving ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
+    // A store that doesn't know the job lost it, which is no fault of the prompt.
+    const bool returned = !KeepGoing(session) || absl::IsNotFound(status);
+    done.set_outcome(returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
+    if (!returned) done.set_error(absl::StrCat("insert: ", status.message()));
+    (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
     return done;
   }
   done.set_outcome(pairs == 0 ? v1::PromptResult::NO_PAIR : v1::PromptResult::STORED);
@@ -207,7 +206,8 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
 void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>& leases) {
   // Prompts of one kind and one version share forwards. Training uses the newest weights, whatever
   // they were when leased.
-  const int64_t newest = deps_.versions->NewestVersion();
+  const std::shared_ptr<const weights::Image> newest_image = deps_.versions->Newest();
+  const int64_t newest = newest_image->manifest().version;
   std::map<std::pair<bool, int64_t>, std::vector<v1::PromptLease>> groups;
   for (const v1::PromptLease& lease : leases) {
     const bool evaluate = lease.kind() == v1::EVALUATE;
@@ -226,7 +226,8 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
     const absl::Time started = deps_.clock->Now();
     absl::StatusOr<std::vector<PromptResult>> results =
         absl::NotFoundError(absl::StrCat("version ", version, " isn't held any more"));
-    if (const std::shared_ptr<const weights::Image> image = deps_.versions->Find(version);
+    if (const std::shared_ptr<const weights::Image> image =
+            evaluate ? deps_.versions->Find(version) : newest_image;
         image != nullptr) {
       absl::StatusOr<const model::Transformer*> policy = session.policies->Get(image);
       results = policy.ok() ? session.sampler->Run(**policy, version, tasks,
@@ -293,6 +294,7 @@ void RolloutWorker::Run() {
     }
     if (session != nullptr) {
       session.reset();
+      deps_.weights_service->AcceptJob("");
       SetState("", "idle");
       deps_.versions->Clear();
     }

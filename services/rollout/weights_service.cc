@@ -44,8 +44,8 @@ WeightsService::WeightsService(weights::VersionStore* versions, base::Clock* clo
 
 void WeightsService::AcceptJob(const std::string& job_id) {
   absl::MutexLock lock(&mutex_);
+  if (job_id_ != job_id) newest_attempt_ = 0;
   job_id_ = job_id;
-  newest_attempt_ = 0;
 }
 
 absl::Status WeightsService::CheckCaller(const v1::JobRef& job) {
