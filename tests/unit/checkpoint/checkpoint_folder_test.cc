@@ -52,6 +52,16 @@ TEST_F(CheckpointFolderTest, OpensASingleFile) {
   EXPECT_EQ(ReadDescriptor("m", {}, &files_)->mask_id, 95);
 }
 
+TEST_F(CheckpointFolderTest, OpensWithoutTensorsWhereThereAreNone) {
+  ASSERT_TRUE(files_.RemoveFile("m/model.safetensors").ok());
+  EXPECT_FALSE(Open().ok());
+  const auto folder = CheckpointFolder::OpenWithoutTensors("m", {}, &files_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ(folder->descriptor().mask_id, 95);
+  EXPECT_THAT(folder->TensorNames(), ElementsAre());
+  EXPECT_THAT(folder->carried_files(), ElementsAre("added_tokens.json", "config.json"));
+}
+
 TEST_F(CheckpointFolderTest, OpensShards) {
   ASSERT_TRUE(files_.RemoveFile("m/model.safetensors").ok());
   Put("model-1.safetensors", OneTensor("aa"));

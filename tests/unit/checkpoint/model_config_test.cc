@@ -164,6 +164,12 @@ TEST(ModelConfigTest, ReadsRopeThetaWhereTransformers5WritesIt) {
   EXPECT_THAT(ErrorOf(config), AllOf(HasSubstr("'rope_theta'"), HasSubstr("missing")));
 }
 
+TEST(ModelConfigTest, ReadsTheSpreadOfRandomWeightsOrTakesTheUsualOne) {
+  const TokenFiles files = {.mask_token_id = 95};
+  EXPECT_EQ(Describe(FastDllmConfig(), files)->initializer_range, 0.02);
+  EXPECT_EQ(Describe(With("initializer_range", 0.06), files)->initializer_range, 0.06);
+}
+
 TEST(ModelConfigTest, NamesEveryMissingField) {
   for (const char* field : {"hidden_size", "num_hidden_layers", "num_attention_heads",
                             "num_key_value_heads", "intermediate_size", "vocab_size",

@@ -168,6 +168,8 @@ TEST(RandomTest, IsNormalWithTheUsualSpread) {
   EXPECT_NEAR(embedding.std().item<double>(), 0.02, 0.0004);
   EXPECT_NEAR(embedding.mean().item<double>(), 0, 0.0004);
   EXPECT_NEAR(embedding.abs().gt(0.04).to(torch::kFloat64).mean().item<double>(), 0.0455, 0.005);
+  wide.initializer_range = 0.5;
+  EXPECT_NEAR((*Transformer::Random(wide, 1, {}))->Parameters()[0].std().item<double>(), 0.5, 0.01);
   for (const auto& [name, tensor] : (*model)->NamedParameters()) {
     if (tensor.dim() == 2) continue;
     const double expected = name.find("norm") != std::string::npos ? 1 : 0;

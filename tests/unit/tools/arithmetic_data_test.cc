@@ -1,0 +1,59 @@
+#include "tools/arithmetic/arithmetic_data.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "nlohmann/json.hpp"
+
+namespace dtrpo::tools {
+namespace {
+
+TEST(ArithmeticDataTest, EveryAdditionIsThereOnceWithItsSum) {
+  std::set<std::pair<int, int>> seen;
+  for (const ArithmeticProblem& p : ArithmeticProblems()) {
+    EXPECT_TRUE(seen.insert({p.a, p.b}).second);
+    EXPECT_EQ(p.answer, absl::StrCat(p.a + p.b));
+    EXPECT_TRUE(absl::StartsWith(p.prompt, absl::StrCat(p.a, "+", p.b)));
+  }
+  EXPECT_EQ(seen.size(), 10000u);
+}
+
+TEST(ArithmeticDataTest, AboutATenthIsHeldOutAndNoLineIsInBothFiles) {
+  const std::vector<ArithmeticProblem> problems = ArithmeticProblems();
+  std::map<std::string, std::set<std::string>> ids;
+  for (const bool heldout : {false, true}) {
+    for (const auto line :
+         absl::StrSplit(ArithmeticLines(problems, heldout), '\n', absl::SkipEmpty())) {
+      ids[heldout ? "heldout" : "train"].insert(nlohmann::json::parse(line)["id"]);
+    }
+  }
+  EXPECT_EQ(ids["train"].size() + ids["heldout"].size(), 10000u);
+  EXPECT_GT(ids["heldout"].size(), 900u);
+  EXPECT_LT(ids["heldout"].size(), 1100u);
+  for (const std::string& id : ids["heldout"]) EXPECT_EQ(ids["train"].count(id), 0u) << id;
+}
+
+// The committed base was trained without the held-out problems: they must stay the same ones.
+TEST(ArithmeticDataTest, TheSplitNeverMoves) {
+  std::vector<std::string> heldout;
+  for (const ArithmeticProblem& p : ArithmeticProblems()) {
+    if (p.heldout && p.a == 47) heldout.push_back(p.prompt);
+  }
+  EXPECT_THAT(heldout, ::testing::ElementsAre("47+5", "47+14", "47+15=", "47+26", "47+35=", "47+36",
+                                              "47+53=", "47+54=", "47+55", "47+59="));
+}
+
+TEST(ArithmeticDataTest, PromptLengthsFallOnEveryResidueOfABlockOfFour) {
+  std::map<size_t, int> residues;
+  for (const ArithmeticProblem& p : ArithmeticProblems()) ++residues[p.prompt.size() % 4];
+  for (size_t residue = 0; residue < 4; ++residue) EXPECT_GE(residues[residue], 50) << residue;
+}
+
+}  // namespace
+}  // namespace dtrpo::tools
