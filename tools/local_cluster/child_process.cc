@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/check.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -53,9 +54,8 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const ChildOptions& options) {
     if (getppid() != parent) _exit(127);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    setpgid(
-        0,
-        0);  // Ctrl-C in the terminal reaches the launcher only, which stops its children in order
+    // Ctrl-C in the terminal reaches the launcher only, which stops its children in order.
+    setpgid(0, 0);
     execve(argv[0], argv.data(), envp.data());
     const int error = errno;
     if (write(failure_pipe[1], &error, sizeof(error)) < 0) _exit(126);
@@ -78,8 +78,16 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const ChildOptions& options) {
 std::optional<std::string> ChildProcess::PollEnd() {
   if (end_.has_value()) return end_;
   int status = 0;
-  if (waitpid(pid_, &status, WNOHANG) == pid_) end_ = DescribeEnd(status);
+  if (waitpid(pid_, &status, WNOHANG) == pid_) {
+    end_ = DescribeEnd(status);
+    exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
   return end_;
+}
+
+int ChildProcess::exit_code() const {
+  DTRPO_CHECK(end_.has_value()) << "pid " << pid_ << " is still running";
+  return exit_code_;
 }
 
 void ChildProcess::Signal(int signal) const {

@@ -34,6 +34,9 @@ class ChildProcess {
   // Never blocks.
   std::optional<std::string> PollEnd();
 
+  // What a shell would show in $?: the exit status, or 128 + the signal. REQUIRES: it has ended.
+  int exit_code() const;
+
   void Signal(int signal) const;
 
   // SIGTERM, then SIGKILL once `patience` is over. Returns how it ended.
@@ -42,6 +45,7 @@ class ChildProcess {
  private:
   explicit ChildProcess(pid_t pid) : pid_(pid) {}
   pid_t pid_;
+  int exit_code_ = 0;
   std::optional<std::string> end_;
 };
 

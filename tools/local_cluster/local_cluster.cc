@@ -106,16 +106,16 @@ LocalCluster::Service* LocalCluster::Find(const std::string& kind) const {
 }
 
 std::string LocalCluster::ConfigOf(const Service& service) const {
-  std::string yaml =
-      absl::StrCat("server:\n  listen: \"", service.listen,
-                   "\"\n  metrics_listen: \"127.0.0.1:0\"\n", "  log_level: ", options_.log_level,
-                   "\n", "  port_file: \"", options_.dir, "/ports/", service.name, ".json\"\n");
+  std::string yaml;
   if (service.kind == "coordinator") {
     absl::StrAppend(&yaml, "replay: [\"", Find("replay")->address, "\"]\n");
   } else if (service.kind != "replay") {
     absl::StrAppend(&yaml, "coordinator: \"", Find("coordinator")->address, "\"\n",
                     "threads: ", ThreadsOf(service.kind), "\n");
   }
+  absl::StrAppend(&yaml, "server:\n  listen: \"", service.listen,
+                  "\"\n  metrics_listen: \"127.0.0.1:0\"\n  log_level: ", options_.log_level,
+                  "\n  port_file: \"", options_.dir, "/ports/", service.name, ".json\"\n");
   if (options_.extra_config) absl::StrAppend(&yaml, options_.extra_config(service.kind));
   return yaml;
 }

@@ -24,8 +24,8 @@
 namespace dtrpo::tools {
 
 struct LocalClusterOptions {
-  std::string dir;      // made when missing
-  std::string bin_dir;  // where dtrpo-coordinator and the others are
+  std::string dir = {};      // made when missing
+  std::string bin_dir = {};  // where dtrpo-coordinator and the others are
   int rollouts = 1;
   int cores = 0;                // divided among the services; 0: all of the machine's
   int coordinator_port = 7070;  // 0: a free one
@@ -34,9 +34,10 @@ struct LocalClusterOptions {
   absl::Duration stop_patience = absl::Seconds(15);
   absl::Duration first_backoff = absl::Seconds(1);
   absl::Duration max_backoff = absl::Seconds(30);
-  // Extra YAML lines by service kind ("coordinator", "replay", "reference", "learner", "rollout"),
-  // for tests.
-  std::function<std::string(const std::string& kind)> extra_config;
+  // Extra YAML by service kind ("coordinator", "replay", "reference", "learner", "rollout"), for
+  // tests. It continues the section `server`: lines with an indent of 2 are its fields, and lines
+  // without one begin fields of the service's own.
+  std::function<std::string(const std::string& kind)> extra_config = {};
 };
 
 class LocalCluster {
