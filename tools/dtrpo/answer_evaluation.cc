@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/diffusion/unmask_policy.h"
+#include "common/trajectory/ids.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -122,7 +123,9 @@ absl::StatusOr<Evaluation> AnswerEvaluator::Evaluate(
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<diffusion::BlockSampler> sampler,
                          diffusion::BlockSampler::Create(&model, sampler_options));
   std::vector<diffusion::SampleRequest> requests;
-  for (const text::Prompt& prompt : prompts) requests.push_back({prompt.id, prompt.tokens, 0});
+  for (const text::Prompt& prompt : prompts) {  // seeds: for policies that unmask by chance
+    requests.push_back({prompt.id, prompt.tokens, trajectory::TrajectorySeed(0, prompt.id)});
+  }
   DTRPO_ASSIGN_OR_RETURN(std::vector<trajectory::Trajectory> trajectories,
                          sampler->Sample(requests, [&] {
                            if (between_forwards) between_forwards(sampler->statistics().sequences);
