@@ -112,6 +112,7 @@ run data "$bin/dtrpo" make-arithmetic --output "$dir/data"
 begin start
 stage_log=$dir/logs/up.log
 rm -rf "$dir/cluster" "$dir/output"
+: >"$stage_log"  # the loop below reads it before the child has opened it
 "$bin/dtrpo" up --dir "$dir/cluster" --port 0 >"$stage_log" 2>&1 </dev/null &
 cluster_pid=$!
 coordinator=
