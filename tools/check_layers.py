@@ -16,7 +16,7 @@ ROOMS = {
     "proto": "",
     "common/base": "",
     "common/trajectory": "base",
-    "common/job": "base",
+    "common/job": "base trajectory",
     "common/text": "base",
     "common/checkpoint": "base",
     "common/weights": "base",

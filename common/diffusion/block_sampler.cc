@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/diffusion/repetition.h"
 #include "common/diffusion/sampling_run.h"
 
 namespace dtrpo::diffusion {
@@ -31,11 +32,11 @@ absl::Status CheckParameters(const trajectory::SamplerParameters& p, int32_t blo
     return absl::InvalidArgumentError(
         absl::StrCat("sub_block ", p.sub_block, ": must be in [0, block size ", block_size, "]"));
   }
-  if (p.confidence != "untempered") {
+  if (p.repetition_guard != 0 && p.repetition_guard < kCycleRounds) {
     return absl::InvalidArgumentError(
-        absl::StrCat("confidence '", p.confidence, "': must be untempered"));
+        absl::StrCat("repetition_guard ", p.repetition_guard, ": must be 0 or >= ", kCycleRounds));
   }
-  return absl::OkStatus();
+  return trajectory::CheckConfidence(p.confidence);
 }
 
 SequenceRules MakeRules(const checkpoint::ModelDescriptor& descriptor,
@@ -47,6 +48,7 @@ SequenceRules MakeRules(const checkpoint::ModelDescriptor& descriptor,
   rules.max_new_tokens = parameters.max_new_tokens;
   rules.mask_id = descriptor.mask_id;
   rules.stop_ids = descriptor.stop_ids;
+  rules.repetition_guard = parameters.repetition_guard;
   rules.token_shift = descriptor.logit_shift == 1;
   rules.greedy_first_token = parameters.first_token == FirstToken::kGreedy;
   rules.policy = policy;
@@ -100,7 +102,8 @@ BlockSampler::BlockSampler(const model::Transformer* model, SamplerOptions optio
       policy_(std::move(policy)),
       rules_(MakeRules(model->descriptor(), options_.parameters, policy_.get())),
       token_sampler_({options_.parameters.temperature, options_.parameters.top_p,
-                      options_.parameters.top_k, model->descriptor().mask_id}) {}
+                      options_.parameters.top_k, model->descriptor().mask_id,
+                      options_.parameters.confidence == trajectory::kTempered, policy_->needs()}) {}
 
 absl::Status BlockSampler::CheckRequest(const SampleRequest& request) const {
   if (request.id.empty()) return absl::InvalidArgumentError("a request has no id");

@@ -3,7 +3,7 @@
 // Samples block-diffusion trajectories. Sequences are independent state machines that share
 // forwards: a finished one leaves and the next takes its place; results don't depend on who shares
 // the batch (counter-based RNG per sequence). Samples of one prompt share its cache rows.
-// Rules: "Canvas", "Step numbers", "Static policy", "Log-probability" of ARCHITECTURE.md (after
+// Rules: "Canvas", "Step numbers", "Unmask policies", "Log-probability" of ARCHITECTURE.md (after
 // Fast-dLLM-v2's released sampler). Block-causal models with the absolute block origin only.
 //
 //   SequenceState x n --rows--> StepBatch --> Transformer --hidden--> TokenSampler --candidates--+

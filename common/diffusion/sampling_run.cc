@@ -71,7 +71,7 @@ absl::Status SamplingRun::Step() {
 void SamplingRun::Admit() {
   while (next_request_ < requests_.size() && slots_.HasFree()) {
     const SampleRequest& request = requests_[next_request_];
-    SequenceState state(&sampler_->rules_, request.prompt_tokens);
+    SequenceState state(&sampler_->rules_, request.prompt_tokens, request.seed);
     const CacheSlots::Slot slot =
         slots_.Acquire(absl::MakeConstSpan(request.prompt_tokens).subspan(0, state.prompt_rows()));
     active_.push_back({std::move(state), static_cast<int64_t>(next_request_), slot});

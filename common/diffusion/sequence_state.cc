@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/diffusion/repetition.h"
 #include "common/trajectory/block_layout.h"
 
 namespace dtrpo::diffusion {
@@ -10,8 +11,10 @@ namespace dtrpo::diffusion {
 using trajectory::kBlockFirstStep;
 using trajectory::kNeverCommitted;
 
-SequenceState::SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt)
+SequenceState::SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt,
+                             uint64_t seed)
     : rules_(rules),
+      seed_(seed),
       prompt_size_(static_cast<int64_t>(prompt.size())),
       prompt_rows_(prompt_size_ / rules->block_size * rules->block_size),
       end_(prompt_size_ + trajectory::CanvasTokens(prompt_size_, rules->max_new_tokens,
@@ -76,19 +79,25 @@ void SequenceState::Advance(absl::Span<const Candidate> candidates) {
 }
 
 void SequenceState::CommitSelected(absl::Span<const Candidate> candidates) {
-  std::vector<int64_t> positions;
-  std::vector<float> confidences;
+  std::vector<MaskedPosition> masked;
   for (int64_t p = sub_block_position_; p < sub_block_end(); ++p) {
-    if (IsMasked(p)) positions.push_back(p);
+    if (IsMasked(p)) masked.push_back({.position = p});
   }
-  DTRPO_CHECK_EQ(candidates.size(), positions.size());
-  for (const Candidate& candidate : candidates) confidences.push_back(candidate.confidence);
+  DTRPO_CHECK_EQ(candidates.size(), masked.size());
+  for (size_t i = 0; i < masked.size(); ++i) {
+    masked[i].confidence = candidates[i].confidence;
+    masked[i].entropy = candidates[i].entropy;
+    masked[i].margin = candidates[i].margin;
+  }
 
-  if (progress_.step == 0) progress_.masks_at_start = static_cast<int32_t>(positions.size());
-  const std::vector<int32_t> chosen = rules_->policy->Select(progress_, confidences);
-  ++progress_.step;
+  if (progress_.step == 0) {
+    progress_.masks_at_start = static_cast<int32_t>(masked.size());
+    progress_.seed = seed_;
+  }
+  const Selection selection = rules_->policy->Select(progress_, masked);
+  progress_.step += selection.steps;
   ++step_;
-  for (const int32_t i : chosen) Commit(positions[i], candidates[i], step_);
+  for (const int32_t i : selection.chosen) Commit(masked[i].position, candidates[i], step_);
 }
 
 void SequenceState::Commit(int64_t position, const Candidate& candidate, int32_t step) {
@@ -118,7 +127,10 @@ void SequenceState::AfterCommit() {
   }
   const int64_t block_end = block_position_ + rules_->block_size;
   if (!AnyMask(block_position_, block_end)) {
-    stage_ = block_end == end_ ? Stage::kDone : Stage::kClean;
+    ends_in_cycle_ =
+        block_end != end_ && rules_->repetition_guard > 0 &&
+        EndsInCycle(absl::MakeConstSpan(tokens_).subspan(prompt_size_), rules_->repetition_guard);
+    stage_ = block_end == end_ || ends_in_cycle_ ? Stage::kDone : Stage::kClean;
     return;
   }
   stage_ = Stage::kDenoise;
@@ -171,8 +183,9 @@ void SequenceState::FillTrajectory(trajectory::Trajectory* t) const {
   t->block_size = rules_->block_size;
   t->block_origin = trajectory::BlockOrigin::kAbsolute;
   t->stop_index = stop_position_ >= 0 ? static_cast<int32_t>(stop_position_ - prompt_size_) : -1;
-  t->finish_reason =
-      stop_position_ >= 0 ? trajectory::FinishReason::kStop : trajectory::FinishReason::kLength;
+  t->finish_reason = stop_position_ >= 0 ? trajectory::FinishReason::kStop
+                     : ends_in_cycle_    ? trajectory::FinishReason::kRepetition
+                                         : trajectory::FinishReason::kLength;
 }
 
 }  // namespace dtrpo::diffusion

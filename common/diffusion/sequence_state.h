@@ -38,15 +38,18 @@ struct SequenceRules {
   std::vector<int32_t> stop_ids;
   bool token_shift = false;         // row i-1 predicts token i
   bool greedy_first_token = false;  // step-0 tokens by argmax whatever the temperature
+  int32_t repetition_guard = 0;     // EndsInCycle's window at the end of a block; 0: off
   const UnmaskPolicy* policy = nullptr;
 };
 
-// A token proposed for a masked position. Both numbers come from the model's untempered
-// distribution over the full vocabulary without the mask token.
+// A token proposed for a masked position. What it is good for, is up to the policy: see
+// MaskedPosition.
 struct Candidate {
   int32_t token = 0;
-  float logprob = 0;
-  float confidence = 0;  // probability
+  float logprob = 0;  // untempered, over the full vocabulary without the mask token
+  float confidence = 0;
+  float entropy = 0;
+  float margin = 0;
 };
 
 // "Propose a token for `position` from the row at `row_position`".
@@ -62,7 +65,8 @@ class SequenceState {
   enum class Stage { kFirstToken, kDenoise, kClean, kDone };
 
   // `rules` outlives the state. REQUIRES: prompt not empty.
-  SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt);
+  // `seed`: for policies that draw.
+  SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt, uint64_t seed = 0);
 
   Stage stage() const { return stage_; }
   int64_t prompt_rows() const { return prompt_rows_; }  // P0: rows that no response token enters
@@ -95,6 +99,7 @@ class SequenceState {
   int64_t sub_block_end() const;
 
   const SequenceRules* const rules_;
+  const uint64_t seed_;
   const int64_t prompt_size_;  // P
   const int64_t prompt_rows_;  // P0
   const int64_t end_;          // one past the canvas
@@ -108,6 +113,7 @@ class SequenceState {
   SubBlockProgress progress_;         // in the current sub-block
   int32_t step_ = 0;                  // steps taken in the current block
   int64_t stop_position_ = -1;
+  bool ends_in_cycle_ = false;
 };
 
 }  // namespace dtrpo::diffusion

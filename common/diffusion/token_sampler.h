@@ -1,9 +1,11 @@
 // Thread safety: const; share freely.
 //
 // Proposes one token per row of logits. Temperature, top-k and top-p (in this order, as in
-// transformers) only choose the token; its log-probability and confidence are of the untempered
-// distribution over the full vocabulary without the mask token. Each row has its own uniform
-// number and its own filters: rows don't influence one another.
+// transformers) only choose the token; its log-probability is of the untempered distribution over
+// the full vocabulary without the mask token. So are confidence, entropy and margin, unless they
+// are asked of the tempered and filtered one, which is the untempered and filtered one at
+// temperature 0. Each row has its own uniform number and its own filters: rows don't influence one
+// another.
 //
 // Letters: r rows, V vocabulary.
 #pragma once
@@ -15,6 +17,7 @@
 
 #include "absl/types/span.h"
 #include "common/diffusion/sequence_state.h"
+#include "common/diffusion/unmask_policy.h"
 
 namespace dtrpo::diffusion {
 
@@ -23,6 +26,8 @@ struct TokenSamplerOptions {
   double top_p = 1;        // 1: off
   int32_t top_k = 0;       // 0: off
   int32_t mask_id = 0;     // never proposed
+  bool tempered_confidence = false;
+  PolicyNeeds needs = {};  // what is filled in beside the confidence
 };
 
 struct RowDraw {
@@ -39,8 +44,15 @@ class TokenSampler {
   std::vector<Candidate> Pick(const torch::Tensor& logits, absl::Span<const RowDraw> draws) const;
 
  private:
-  // Inverse transform: the first token whose cumulative probability exceeds the row's uniform.
-  torch::Tensor Draw(const torch::Tensor& logits, const torch::Tensor& uniforms) const;
+  // What temperature and filters leave; c columns.
+  struct Distribution {
+    torch::Tensor probabilities;  // [r, c] float64, not normalised
+    torch::Tensor ids;            // [r, c] token of each column; undefined: its index
+  };
+
+  Distribution Filter(const torch::Tensor& logits) const;
+  void Measure(const Distribution& distribution, const torch::Tensor& tokens,
+               std::vector<Candidate>* candidates) const;
 
   const TokenSamplerOptions options_;
 };

@@ -1,11 +1,13 @@
-// Thread safety: const and stateless after construction; share freely. No torch.
+// Thread safety: policies are const and stateless after construction; share freely. No torch.
 //
-// Which masked positions of a sub-block a denoising step commits, from the confidences of their
-// candidates alone. Policies are pure, so hand-written numbers test them.
-//   steps:k        static low confidence (LLaDA, SDAR): k steps per sub-block, n div k tokens a
-//                  step, the remainder to the first steps
-//   threshold:tau  dynamic (Fast-dLLM, SDAR): all above tau, else the most confident one
-// Ties go to the lowest position.
+// Which masked positions of a sub-block a denoising step commits, from numbers about their
+// candidates alone: policies are pure, so hand-written numbers test them. What is written in a job
+// is in common/trajectory/unmask_spec.h. Ties always go to the lowest position.
+//
+//   unmask_confidence.h     steps, threshold, factor
+//   unmask_entropy_bound.h  entropy
+//   unmask_dream.h          dream
+//   unmask_position.h       sequential, random
 #pragma once
 
 #include <cstdint>
@@ -15,47 +17,57 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/trajectory/unmask_spec.h"
 
 namespace dtrpo::diffusion {
 
 // Where sampling stands inside a sub-block.
 struct SubBlockProgress {
   int32_t masks_at_start = 0;  // masked positions when the sub-block began
-  int32_t step = 0;            // steps taken in this sub-block so far
+  int32_t step = 0;            // steps of the schedule that are past, skipped ones included
+  uint64_t seed = 0;           // of the sequence; policies draw by OrderUniform()
+};
+
+// A position still masked, and its candidate. Which distribution the numbers are of, is the
+// sampler's `confidence`. Those that the policy doesn't need may be 0.
+struct MaskedPosition {
+  int64_t position = 0;  // counts the prompt
+  float confidence = 0;  // probability of the candidate
+  float entropy = 0;     // nats
+  float margin = 0;      // largest probability less the second largest
+};
+
+struct Selection {
+  std::vector<int32_t> chosen;  // indices of the positions to commit, ascending, never empty
+  int32_t steps = 1;            // of the schedule: this one, and empty ones skipped before it
+};
+
+// What a policy reads beyond the confidence: both cost a pass over the vocabulary.
+struct PolicyNeeds {
+  bool entropy = false;
+  bool margin = false;
 };
 
 class UnmaskPolicy {
  public:
   virtual ~UnmaskPolicy() = default;
 
-  // Indices into `confidences` to commit, ascending, never empty. `confidences` [n] holds the
-  // probability of the candidate of each position still masked, by position. REQUIRES: n >= 1.
-  virtual std::vector<int32_t> Select(const SubBlockProgress& progress,
-                                      absl::Span<const float> confidences) const = 0;
+  virtual PolicyNeeds needs() const { return {}; }
+
+  // `masked`: all masked positions of the sub-block, ascending. REQUIRES: not empty; `progress` is
+  // what the selections before have added up to.
+  virtual Selection Select(const SubBlockProgress& progress,
+                           absl::Span<const MaskedPosition> masked) const = 0;
 };
 
-class StaticSteps : public UnmaskPolicy {
- public:
-  // REQUIRES: steps >= 1.
-  explicit StaticSteps(int32_t steps) : steps_(steps) {}
-  std::vector<int32_t> Select(const SubBlockProgress& progress,
-                              absl::Span<const float> confidences) const override;
+// A number in [0, 1) for `position` at a step of the schedule, the same whatever the batch.
+// Counter: word `step` of the seed's stream 2^63 + position; tokens are drawn from streams below
+// 2^63. A position is in one sub-block only, so no word is used twice.
+double OrderUniform(uint64_t seed, int64_t position, int32_t step);
 
- private:
-  int32_t steps_;
-};
+std::unique_ptr<UnmaskPolicy> MakeUnmaskPolicy(const trajectory::UnmaskSpec& spec);
 
-class Threshold : public UnmaskPolicy {
- public:
-  explicit Threshold(float threshold) : threshold_(threshold) {}
-  std::vector<int32_t> Select(const SubBlockProgress& progress,
-                              absl::Span<const float> confidences) const override;
-
- private:
-  float threshold_;
-};
-
-// "steps:k" with k >= 1, or "threshold:tau" with tau in [0, 1]. INVALID_ARGUMENT quoting `spec`.
-absl::StatusOr<std::unique_ptr<UnmaskPolicy>> ParseUnmaskPolicy(absl::string_view spec);
+// ParseUnmaskSpec and MakeUnmaskPolicy.
+absl::StatusOr<std::unique_ptr<UnmaskPolicy>> ParseUnmaskPolicy(absl::string_view text);
 
 }  // namespace dtrpo::diffusion

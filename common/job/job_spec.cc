@@ -4,13 +4,12 @@
 #include <initializer_list>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/job/job_limits.h"
+#include "common/trajectory/unmask_spec.h"
 
 namespace dtrpo::job {
 namespace {
@@ -59,19 +58,8 @@ absl::Status OneOf(absl::string_view field, const std::string& value,
 }
 
 absl::Status UnmaskRule(absl::string_view field, absl::string_view value) {
-  absl::string_view rest = value;
-  double threshold = 0;
-  int32_t steps = 0;
-  if (absl::ConsumePrefix(&rest, "threshold:") && absl::SimpleAtod(rest, &threshold) &&
-      threshold > 0 && threshold <= 1) {
-    return absl::OkStatus();
-  }
-  rest = value;
-  if (absl::ConsumePrefix(&rest, "steps:") && absl::SimpleAtoi(rest, &steps) && steps >= 1) {
-    return absl::OkStatus();
-  }
-  return Refuse(field, "'", value,
-                "' is neither 'threshold:T' with T in (0, 1] nor 'steps:K' with K >= 1");
+  const auto spec = trajectory::ParseUnmaskSpec(value);
+  return spec.ok() ? absl::OkStatus() : Refuse(field, spec.status().message());
 }
 
 absl::Status CheckName(const std::string& name) {
@@ -100,6 +88,12 @@ absl::Status CheckModelAndData(const ModelSpec& model, const DataSpec& data) {
 
 absl::Status CheckSampling(const SamplingSpec& s) {
   DTRPO_RETURN_IF_ERROR(UnmaskRule("sampling.unmask", s.unmask));
+  DTRPO_RETURN_IF_ERROR(
+      OneOf("sampling.confidence", s.confidence, {trajectory::kUntempered, trajectory::kTempered}));
+  if (s.repetition_guard != 0) {
+    DTRPO_RETURN_IF_ERROR(
+        InRange("sampling.repetition_guard", int64_t{s.repetition_guard}, 3, kMaxTokens));
+  }
   DTRPO_RETURN_IF_ERROR(InRange("sampling.sub_block", int64_t{s.sub_block}, 0, kMaxTokens));
   DTRPO_RETURN_IF_ERROR(InRange("sampling.temperature", s.temperature, 0.0, 100.0));
   DTRPO_RETURN_IF_ERROR(Positive("sampling.top_p", s.top_p, 1));

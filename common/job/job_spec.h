@@ -37,6 +37,8 @@ struct SamplingSpec {
   int32_t max_new_tokens = 256;
   int32_t samples_per_prompt = 8;
   bool greedy_first_token = false;
+  std::string confidence = "untempered";
+  int32_t repetition_guard = 0;  // 0: off
 };
 
 struct RewardSpec {

@@ -23,18 +23,19 @@ inline constexpr int32_t kBlockFirstStep =
     0;  // unmask_step of a block-first token read from the clean row before it
 
 enum class BlockOrigin { kAbsolute, kResponse };
-enum class FinishReason { kStop, kLength, kCancelled };
+enum class FinishReason { kStop, kLength, kCancelled, kRepetition };
 enum class FirstToken { kNone, kSampled, kGreedy };
 
 struct SamplerParameters {
-  std::string unmask = "threshold:0.9";  // or "steps:k"
-  int32_t sub_block = 0;                 // 0: the whole block
-  double temperature = 0;                // 0: argmax
-  double top_p = 1;                      // 1: off
-  int32_t top_k = 0;                     // 0: off
-  int32_t max_new_tokens = 256;          // M
-  std::string confidence = "untempered";
+  std::string unmask = "threshold:0.9";   // see unmask_spec.h
+  int32_t sub_block = 0;                  // 0: the whole block
+  double temperature = 0;                 // 0: argmax
+  double top_p = 1;                       // 1: off
+  int32_t top_k = 0;                      // 0: off
+  int32_t max_new_tokens = 256;           // M
+  std::string confidence = "untempered";  // or "tempered", see unmask_spec.h
   FirstToken first_token = FirstToken::kSampled;
+  int32_t repetition_guard = 0;  // 0: off
 };
 
 struct Trajectory {

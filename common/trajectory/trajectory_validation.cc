@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/trajectory/block_layout.h"
 #include "common/trajectory/trajectory.h"
+#include "common/trajectory/unmask_spec.h"
 
 namespace dtrpo::trajectory {
 namespace {
@@ -69,11 +70,14 @@ absl::Status CheckWords(const Refusal& refuse, const Trajectory& t) {
 
 absl::Status CheckSampler(const Refusal& refuse, const Trajectory& t) {
   const SamplerParameters& s = t.sampler;
-  if (s.unmask.empty() || s.unmask.size() > kMaxIdBytes) {
-    return refuse("sampler.unmask", "is empty or longer than ", kMaxIdBytes, " bytes");
+  if (s.unmask.size() > kMaxIdBytes) {
+    return refuse("sampler.unmask", "is longer than ", kMaxIdBytes, " bytes");
   }
-  if (s.confidence.empty() || s.confidence.size() > kMaxIdBytes) {
-    return refuse("sampler.confidence", "is empty or longer than ", kMaxIdBytes, " bytes");
+  if (const auto spec = ParseUnmaskSpec(s.unmask); !spec.ok()) {
+    return refuse("sampler.unmask", spec.status().message());
+  }
+  if (const absl::Status known = CheckConfidence(s.confidence); !known.ok()) {
+    return refuse("sampler.confidence", known.message());
   }
   if (s.sub_block < 0 || s.sub_block > t.block_size) {
     return refuse("sampler.sub_block", s.sub_block, " is outside [0, block_size ", t.block_size,
@@ -86,6 +90,9 @@ absl::Status CheckSampler(const Refusal& refuse, const Trajectory& t) {
     return refuse("sampler.top_p", s.top_p, " is outside (0, 1]");
   }
   if (s.top_k < 0) return refuse("sampler.top_k", s.top_k, " is negative");
+  if (s.repetition_guard < 0) {
+    return refuse("sampler.repetition_guard", s.repetition_guard, " is negative");
+  }
   if (s.max_new_tokens < 1 || s.max_new_tokens > kMaxTokens) {
     return refuse("sampler.max_new_tokens", s.max_new_tokens, " is outside [1, ", kMaxTokens, "]");
   }
@@ -148,6 +155,12 @@ absl::Status CheckFinish(const Refusal& refuse, const Trajectory& t) {
       if (response != canvas) {
         return refuse("response_tokens", response, " tokens although finish_reason is LENGTH and ",
                       "the canvas has ", canvas);
+      }
+      break;
+    case FinishReason::kRepetition:  // at the end of a block, so all of it is committed
+      if (t.stop_index >= 0 || t.sampler.repetition_guard == 0) {
+        return refuse("finish_reason", "REPETITION with stop_index ", t.stop_index,
+                      " and sampler.repetition_guard ", t.sampler.repetition_guard);
       }
       break;
     default:

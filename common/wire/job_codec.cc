@@ -82,6 +82,8 @@ void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
   Take(from.max_new_tokens(), to.max_new_tokens);
   Take(from.samples_per_prompt(), to.samples_per_prompt);
   Take(from.greedy_first_token(), to.greedy_first_token);
+  Take(from.confidence(), to.confidence);
+  Take(from.repetition_guard(), to.repetition_guard);
 }
 
 absl::Status TakeObjective(const v1::ObjectiveSpec& from, job::ObjectiveSpec& to) {
@@ -177,6 +179,8 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   sampling->set_max_new_tokens(from.sampling.max_new_tokens);
   sampling->set_samples_per_prompt(from.sampling.samples_per_prompt);
   sampling->set_greedy_first_token(from.sampling.greedy_first_token);
+  sampling->set_confidence(from.sampling.confidence);
+  sampling->set_repetition_guard(from.sampling.repetition_guard);
 
   v1::RewardSpec* reward = to->mutable_reward();
   reward->set_verifier(from.reward.verifier);

@@ -28,6 +28,8 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::LENGTH;
     case FinishReason::kCancelled:
       return v1::CANCELLED;
+    case FinishReason::kRepetition:
+      return v1::REPETITION;
   }
   DTRPO_CHECK(false) << "finish reason " << static_cast<int>(reason);
   return v1::FINISH_REASON_UNSPECIFIED;
@@ -71,6 +73,8 @@ absl::StatusOr<FinishReason> FinishReasonFromProto(const v1::Trajectory& from) {
       return FinishReason::kLength;
     case v1::CANCELLED:
       return FinishReason::kCancelled;
+    case v1::REPETITION:
+      return FinishReason::kRepetition;
     default:
       return BadField(from.id(), "finish_reason",
                       absl::StrCat("unknown value ", from.finish_reason()));
@@ -140,6 +144,7 @@ void ToProto(const trajectory::Trajectory& from, v1::Trajectory* to) {
   sampler->set_max_new_tokens(from.sampler.max_new_tokens);
   sampler->set_confidence(from.sampler.confidence);
   sampler->set_first_token(ToProto(from.sampler.first_token));
+  sampler->set_repetition_guard(from.sampler.repetition_guard);
   to->set_seed(absl::StrCat(from.seed));
   to->mutable_weights_version()->Add(from.weights_version.begin(), from.weights_version.end());
   to->set_text(from.text);
@@ -178,6 +183,7 @@ absl::StatusOr<trajectory::Trajectory> FromProto(const v1::Trajectory& from,
   to.sampler.max_new_tokens = sampler.max_new_tokens();
   to.sampler.confidence = sampler.confidence();
   DTRPO_ASSIGN_OR_RETURN(to.sampler.first_token, FirstTokenFromProto(from));
+  to.sampler.repetition_guard = sampler.repetition_guard();
   if (!from.seed().empty() && !absl::SimpleAtoi(from.seed(), &to.seed)) {
     return BadField(from.id(), "seed",
                     absl::StrCat("\"", from.seed(), "\" is not an unsigned 64-bit decimal"));

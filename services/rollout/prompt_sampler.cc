@@ -78,6 +78,8 @@ diffusion::SamplerOptions PromptSampler::Options(bool evaluate, int64_t version)
   options.parameters.top_p = sampling.top_p;
   options.parameters.top_k = sampling.top_k;
   options.parameters.max_new_tokens = sampling.max_new_tokens;
+  options.parameters.confidence = sampling.confidence;
+  options.parameters.repetition_guard = sampling.repetition_guard;
   if (sampling.greedy_first_token) options.parameters.first_token = trajectory::FirstToken::kGreedy;
   if (evaluate) {
     if (!spec_.evaluation.unmask.empty()) options.parameters.unmask = spec_.evaluation.unmask;

@@ -40,7 +40,7 @@ void AddEvaluationOptions(CLI::App* app, const std::string& group, const std::st
       ->group(group)
       ->capture_default_str();
   app->add_option("--unmask", parameters.unmask,
-                  "threshold:TAU (all above TAU, at least one) or steps:K (K steps a sub-block)")
+                  absl::StrCat("which masks a step unmasks: ", trajectory::kUnmaskForms))
       ->check(CheckUnmask)
       ->type_name("POLICY")
       ->group(group)

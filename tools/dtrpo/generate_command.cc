@@ -32,6 +32,17 @@ An output line is the JSON of a trajectory (proto/dtrpo/v1/trajectory.proto): re
 the step each was unmasked at and its log-probability then, text, stop_index, finish_reason, and
 what is needed to repeat it. With --samples G > 1 the id becomes ID/0 ... ID/G-1.
 
+Policies (--unmask), on the masks of a sub-block:
+  steps:k             k steps, the most confident first
+  threshold:tau[,k]   all above tau, and never fewer than the k (1) most confident
+  factor:f            by falling confidence, rank r while it is >= 1 - f / (r + 1)
+  entropy:bound       by rising entropy while its sum is <= bound
+  dream:order[,steps[,eps[,alg_temp]]]
+                      Dream's schedule of 512 steps from time 1 to eps (0.001); order: origin (by
+                      chance), maskgit_plus, topk_margin or entropy; alg_temp (0) adds noise
+  sequential:k        the k leftmost
+  random:k            k by chance
+
 Example: dtrpo generate --model DIR --prompts p.jsonl --output t.jsonl --unmask steps:4)";
 
 std::string CheckUnmask(const std::string& spec) {
@@ -74,7 +85,7 @@ void GenerateCommand::AddOptions(CLI::App* app) {
       ->required()
       ->type_name("FILE");
   app->add_option("--unmask", parameters_.unmask,
-                  "threshold:TAU (all above TAU, at least one) or steps:K (K steps a sub-block)")
+                  absl::StrCat("which masks a step unmasks: ", trajectory::kUnmaskForms))
       ->check(CheckUnmask)
       ->type_name("POLICY")
       ->capture_default_str();
@@ -95,9 +106,21 @@ void GenerateCommand::AddOptions(CLI::App* app) {
       ->check(CLI::NonNegativeNumber)
       ->type_name("K")
       ->capture_default_str();
+  app->add_option("--confidence", parameters_.confidence,
+                  "what --unmask looks at: the model's distribution (untempered), or what "
+                  "temperature and filters make of it (tempered)")
+      ->check(CLI::IsMember({trajectory::kUntempered, trajectory::kTempered}))
+      ->type_name("KIND")
+      ->capture_default_str();
   app->add_option("--max-new-tokens", parameters_.max_new_tokens, "length of an answer at most")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("M")
+      ->capture_default_str();
+  app->add_option("--repetition-guard", parameters_.repetition_guard,
+                  "end an answer at the end of a block if its last N tokens repeat a cycle of at "
+                  "most N / 3 tokens; 0: off")
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("N")
       ->capture_default_str();
   app->add_option("--samples", samples_, "completions of each prompt")
       ->check(CLI::Range(1, 1 << 20))

@@ -153,7 +153,8 @@ void ExpectRecordedLogProbabilities(const model::Transformer& model, const Traje
 TEST(BlockSamplerTest, RecordedLogProbabilitiesEqualARecomputationWithoutCache) {
   for (const int32_t shift : {0, 1}) {
     const auto model = TinyModel(shift);
-    for (const std::string unmask : {"steps:2", "threshold:0.3"}) {
+    for (const std::string unmask : {"steps:2", "threshold:0.3", "factor:1", "entropy:1",
+                                     "dream:origin,5", "dream:topk_margin,3", "random:2"}) {
       for (const double temperature : {0.0, 1.0}) {
         for (const int32_t sub_block : {0, 2}) {
           SCOPED_TRACE(absl::StrCat("shift ", shift, " ", unmask, " temperature ", temperature,
@@ -196,7 +197,8 @@ void ExpectSameTrajectory(const Trajectory& a, const Trajectory& b) {
 // Invariant 5.
 TEST(BlockSamplerTest, SameSeedGivesTheSameTrajectoryWhateverTheBatch) {
   const auto model = TinyModel();
-  for (const std::string unmask : {"steps:2", "threshold:0.3"}) {
+  for (const std::string unmask :
+       {"steps:2", "threshold:0.3", "random:1", "dream:origin,9", "dream:entropy,6,0.001,0.5"}) {
     const auto requests = Requests({3, 4, 8, 9, 17}, 4);
     SamplerOptions options = Options(unmask, 1);
     const auto expected = SampleAll(*model, options, requests);
@@ -213,6 +215,23 @@ TEST(BlockSamplerTest, SameSeedGivesTheSameTrajectoryWhateverTheBatch) {
     std::reverse(got.begin(), got.end());
     for (size_t i = 0; i < got.size(); ++i) ExpectSameTrajectory(expected[i], got[i]);
   }
+}
+
+TEST(BlockSamplerTest, TemperedConfidenceChangesTheOrderButNotWhatIsRecorded) {
+  const auto model = TinyModel();
+  const auto requests = Requests({3, 4, 8}, 4);
+  SamplerOptions options = Options("threshold:0.6", 0.5);
+  const auto untempered = SampleAll(*model, options, requests);
+  options.parameters.confidence = trajectory::kTempered;
+  const auto tempered = SampleAll(*model, options, requests);
+  bool other_order = false;
+  for (size_t i = 0; i < tempered.size(); ++i) {
+    EXPECT_EQ(tempered[i].sampler.confidence, trajectory::kTempered);
+    EXPECT_TRUE(trajectory::Validate(tempered[i], kVocabulary).ok());
+    ExpectRecordedLogProbabilities(*model, tempered[i]);
+    other_order = other_order || tempered[i].unmask_step != untempered[i].unmask_step;
+  }
+  EXPECT_TRUE(other_order);
 }
 
 TEST(BlockSamplerTest, AnotherSeedGivesAnotherTrajectory) {
@@ -328,6 +347,10 @@ TEST(BlockSamplerTest, RefusesParametersThatMakeNoSense) {
     return std::string(BlockSampler::Create(model.get(), options).status().message());
   };
   EXPECT_THAT(refusal([](auto* o) { o->parameters.unmask = "x:1"; }), HasSubstr("unmask 'x:1'"));
+  EXPECT_THAT(refusal([](auto* o) { o->parameters.confidence = "hot"; }),
+              HasSubstr("confidence 'hot'"));
+  EXPECT_THAT(refusal([](auto* o) { o->parameters.repetition_guard = 2; }),
+              HasSubstr("repetition_guard 2"));
   EXPECT_THAT(refusal([](auto* o) { o->parameters.temperature = -1; }), HasSubstr("temperature"));
   EXPECT_THAT(refusal([](auto* o) { o->parameters.top_p = 0; }), HasSubstr("top_p"));
   EXPECT_THAT(refusal([](auto* o) { o->parameters.top_k = -1; }), HasSubstr("top_k"));

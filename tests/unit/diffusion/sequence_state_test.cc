@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/diffusion/unmask_confidence.h"
+
 namespace dtrpo::diffusion {
 namespace {
 

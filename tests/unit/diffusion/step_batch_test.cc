@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "common/diffusion/unmask_confidence.h"
+
 namespace dtrpo::diffusion {
 namespace {
 

@@ -26,8 +26,8 @@ JobSpec Good() {
 
 TEST(JobSpecTest, DefaultsAreValid) { EXPECT_TRUE(Validate(Good()).ok()) << Validate(Good()); }
 
-TEST(JobSpecTest, BothUnmaskRulesAreAccepted) {
-  for (const char* rule : {"steps:4", "threshold:0.9", "threshold:1"}) {
+TEST(JobSpecTest, UnmaskRulesAreAccepted) {
+  for (const char* rule : {"steps:4", "threshold:0.9", "threshold:1", "dream:entropy,64"}) {
     JobSpec spec = Good();
     spec.sampling.unmask = spec.evaluation.unmask = rule;
     EXPECT_TRUE(Validate(spec).ok()) << Validate(spec);
@@ -51,6 +51,8 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "threshold:1.5"; }},
       {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "threshold:nan"; }},
       {"sampling.unmask", [](JobSpec& s) { s.sampling.unmask = "greedy"; }},
+      {"sampling.confidence", [](JobSpec& s) { s.sampling.confidence = "high"; }},
+      {"sampling.repetition_guard", [](JobSpec& s) { s.sampling.repetition_guard = 2; }},
       {"sampling.sub_block", [](JobSpec& s) { s.sampling.sub_block = -1; }},
       {"sampling.temperature", [](JobSpec& s) { s.sampling.temperature = -1; }},
       {"sampling.temperature", [](JobSpec& s) { s.sampling.temperature = NAN; }},

@@ -109,6 +109,7 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   v1::JobSpec spec = Minimal();
   // Words that only certain values fit.
   spec.mutable_sampling()->set_unmask("steps:3");
+  spec.mutable_sampling()->set_confidence("tempered");
   spec.mutable_evaluation()->set_unmask("threshold:0.5");
   spec.mutable_reward()->set_verifier("number");
   spec.mutable_objective()->set_weighting("mean");

@@ -27,6 +27,9 @@ Trajectory Stopped(uint64_t seed = 1) {
   t.sampler.top_p = 0.9;
   t.sampler.top_k = 5;
   t.sampler.sub_block = 2;
+  t.sampler.unmask = "dream:entropy,8";
+  t.sampler.confidence = "tempered";
+  t.sampler.repetition_guard = 30;
   t.seed = 18446744073709551615u;
   t.weights_version = {3};
   return t;
