@@ -17,8 +17,11 @@ v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
   options.set_publish_every(spec.training.publish_every);
   options.set_max_staleness(spec.training.max_staleness);
   options.set_max_uses(spec.training.max_uses);
+  // By default a third more than needed, so that a job that runs as planned never gets nearly full
+  // and checkpoints when it said.
+  const int64_t required = job::RequiredReplayItems(spec);
   options.set_max_items(spec.replay.max_items > 0 ? spec.replay.max_items
-                                                  : job::RequiredReplayItems(spec));
+                                                  : required + required / 3);
   options.set_max_bytes(spec.replay.max_bytes);
   options.set_seed(spec.seed);
   options.set_max_pairs_per_prompt(spec.reward.max_pairs_per_prompt);

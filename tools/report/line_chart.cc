@@ -111,8 +111,8 @@ class Canvas {
   }
 
  private:
-  // 0.30000000000000004 is no label.
-  static double Rounded(double value) { return std::round(value * 1e9) / 1e9; }
+  // 0.30000000000000004 is no label, and neither is -0.
+  static double Rounded(double value) { return std::round(value * 1e9) / 1e9 + 0.0; }
 
   const Range x_, y_;
 };
