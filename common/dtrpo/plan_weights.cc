@@ -8,18 +8,23 @@ namespace {
 using trajectory::BlockPlan;
 using trajectory::MaskPlan;
 
-double RatioWeight(const BlockPlan& block, job::Weighting weighting) {
+// Of a target drawn in `block`.
+double RatioWeight(const MaskPlan& plan, int64_t block, job::Weighting weighting) {
   switch (weighting) {
     case job::Weighting::kSteps:
-      return static_cast<double>(block.steps) / static_cast<double>(block.states.size());
+      return StatesPerDraw(plan, block);
     case job::Weighting::kOne:
       return 1;
     case job::Weighting::kMean:
       break;
   }
+  int64_t targets = 0;
   size_t drawn = 0;
-  for (const trajectory::ScoredState& state : block.states) drawn += state.targets.size();
-  return static_cast<double>(block.target_tokens) / static_cast<double>(drawn);
+  for (const BlockPlan& together : DrawnTogether(plan, block)) {
+    targets += together.target_tokens;
+    for (const trajectory::ScoredState& state : together.states) drawn += state.targets.size();
+  }
+  return static_cast<double>(targets) / static_cast<double>(drawn);
 }
 
 }  // namespace
@@ -53,7 +58,7 @@ std::vector<double> RatioWeights(const MaskPlan& plan, job::Weighting weighting,
   std::vector<double> weights;
   for (const PlannedTarget& target : PlannedTargets(plan)) {
     const double weight =
-        target.state == kFirstTokenState ? 1 : RatioWeight(plan.blocks[target.block], weighting);
+        target.state == kFirstTokenState ? 1 : RatioWeight(plan, target.block, weighting);
     weights.push_back(scale * weight);
   }
   return weights;
@@ -62,7 +67,10 @@ std::vector<double> RatioWeights(const MaskPlan& plan, job::Weighting weighting,
 std::vector<double> StalenessWeights(const MaskPlan& plan) {
   std::vector<double> weights;
   for (const PlannedTarget& target : PlannedTargets(plan)) {
-    const size_t draws = plan.blocks[target.block].states.size();
+    size_t draws = 0;
+    for (const BlockPlan& together : DrawnTogether(plan, target.block)) {
+      draws += together.states.size();
+    }
     weights.push_back(1 / static_cast<double>(std::max<size_t>(draws, 1)));
   }
   return weights;

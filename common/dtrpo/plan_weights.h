@@ -4,7 +4,8 @@
 // entry per target, in plan order (common/trajectory/mask_plan.h).
 //
 // Letters: b a response block, T_b its steps that hold targets, k_b = min(K, T_b) of them drawn,
-// n_b its targets at steps >= 1.
+// n_b its targets at steps >= 1. When states are drawn from the sequence (DrawFrom::kSequence), the
+// whole response takes the block's part in what follows.
 #pragma once
 
 #include <cstdint>

@@ -4,9 +4,9 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/dtrpo/plan_checks.h"
 #include "common/trajectory/block_layout.h"
 
 namespace dtrpo::objective {
@@ -15,84 +15,9 @@ namespace {
 using model::KeyRange;
 using trajectory::BlockPlan;
 using trajectory::Boundary;
-using trajectory::MaskPlan;
 using trajectory::ResponseBlock;
 using trajectory::ScoredState;
 using trajectory::Trajectory;
-
-template <typename... Words>
-absl::Status Refuse(const Trajectory& t, const Words&... words) {
-  return absl::InvalidArgumentError(absl::StrCat("trajectory '", t.id, "': ", words...));
-}
-
-absl::Status CheckTokens(const Trajectory& t, const char* field, const std::vector<int32_t>& tokens,
-                         int64_t vocabulary_size) {
-  for (const int32_t token : tokens) {
-    if (token < 0 || token >= vocabulary_size) {
-      return Refuse(t, field, ": token id ", token, " is outside the model's vocabulary of ",
-                    vocabulary_size);
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckBlock(const Trajectory& t, int64_t index, const ResponseBlock& block,
-                        const BlockPlan& plan, int32_t logit_shift) {
-  if (plan.block.begin != block.begin || plan.block.end != block.end) {
-    return Refuse(t, "its plan was made for another layout of block ", index);
-  }
-  if (plan.first_token >= 0) {
-    if (logit_shift == 0) {
-      return Refuse(t, "unmask_step: block ", index,
-                    " has a block-first token (step 0), but the model has no token shift");
-    }
-    if (plan.first_token != block.begin || !block.starts_in_response) {
-      return Refuse(t, "its plan names ", plan.first_token, " as the first token of block ", index);
-    }
-  }
-  for (const ScoredState& state : plan.states) {
-    if (state.block != index || state.step < 1) {
-      return Refuse(t, "its plan holds step ", state.step, " of block ", state.block, " in block ",
-                    index);
-    }
-    for (const int64_t target : state.targets) {
-      if (target < block.begin || target >= block.end || t.unmask_step[target] < state.step) {
-        return Refuse(t, "its plan has target ", target, ", which isn't masked before step ",
-                      state.step, " of block ", index);
-      }
-      if (logit_shift == 1 && target == block.begin && block.starts_in_response) {
-        return Refuse(t, "unmask_step: with token shift the first token of block ", index,
-                      " has step 0, not ", t.unmask_step[target]);
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckInput(const ScoreInput& input, const RemaskOptions& options) {
-  const Trajectory& t = *input.trajectory;
-  if (t.block_origin != trajectory::BlockOrigin::kAbsolute) {
-    return Refuse(t, "block_origin: block-causal models need absolute blocks");
-  }
-  if (t.prompt_tokens.empty()) return Refuse(t, "prompt_tokens: is empty");
-  if (t.block_size < 1 || t.unmask_step.size() != t.response_tokens.size() ||
-      (t.prompt_tokens.size() + t.response_tokens.size()) % t.block_size != 0) {
-    return Refuse(t, "block_size, unmask_step and response_tokens don't fit each other");
-  }
-  DTRPO_RETURN_IF_ERROR(CheckTokens(t, "prompt_tokens", t.prompt_tokens, options.vocabulary_size));
-  DTRPO_RETURN_IF_ERROR(
-      CheckTokens(t, "response_tokens", t.response_tokens, options.vocabulary_size));
-  const std::vector<ResponseBlock> blocks = ResponseBlocks(t);
-  if (blocks.size() != input.plan->blocks.size()) {
-    return Refuse(t, "its plan has ", input.plan->blocks.size(), " blocks, the response ",
-                  blocks.size());
-  }
-  for (size_t b = 0; b < blocks.size(); ++b) {
-    DTRPO_RETURN_IF_ERROR(CheckBlock(t, static_cast<int64_t>(b), blocks[b], input.plan->blocks[b],
-                                     options.logit_shift));
-  }
-  return absl::OkStatus();
-}
 
 class Layout {
  public:
@@ -231,8 +156,9 @@ absl::StatusOr<RemaskedBatch> Remask(absl::Span<const ScoreInput> inputs,
   DTRPO_CHECK(options.logit_shift == 0 || options.logit_shift == 1);
   Layout layout(options);
   for (const ScoreInput& input : inputs) {
-    DTRPO_CHECK(input.trajectory != nullptr && input.plan != nullptr);
-    DTRPO_RETURN_IF_ERROR(CheckInput(input, options));
+    DTRPO_RETURN_IF_ERROR(CheckPlan(input, {.vocabulary_size = options.vocabulary_size,
+                                            .block_origin = trajectory::BlockOrigin::kAbsolute,
+                                            .first_tokens = options.logit_shift == 1}));
     layout.Add(input);
   }
   return layout.Take();

@@ -17,21 +17,13 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/model/row_batch.h"
+#include "common/dtrpo/score_input.h"
 #include "common/trajectory/mask_plan.h"
-#include "common/trajectory/trajectory.h"
 
 namespace dtrpo::objective {
-
-// Borrowed; both must outlive the call they are given to.
-struct ScoreInput {
-  const trajectory::Trajectory* trajectory = nullptr;
-  const trajectory::MaskPlan* plan = nullptr;
-};
 
 struct RemaskOptions {
   int32_t mask_id = 0;
@@ -41,13 +33,6 @@ struct RemaskOptions {
   // before, as the released training does. Where there is none (the prompt, a block without drawn
   // states) the clean row serves. It is no state of the trajectory: a biased option.
   trajectory::Boundary boundary = trajectory::Boundary::kClean;
-};
-
-struct RemaskedBatch {
-  model::RowBatch rows;
-  // One entry per target, inputs concatenated, each in plan order.
-  std::vector<int64_t> target_rows;    // the row that predicts it
-  std::vector<int64_t> target_tokens;  // the token it predicts
 };
 
 // INVALID_ARGUMENT naming the trajectory when a plan doesn't fit it, or it doesn't fit the model (a

@@ -22,8 +22,8 @@ double SampleVariance(double sum, double squares, int64_t count) {
   return std::max(0.0, (squares - sum * sum / n) / (n - 1));
 }
 
-// The variance that drawing states of this block adds to R, from its terms.
-double DrawVariance(const BlockPlan& block, const std::vector<double>& terms) {
+// The variance that drawing `terms` from `states` states adds to R.
+double DrawVariance(int64_t states, const std::vector<double>& terms) {
   const double k = static_cast<double>(terms.size());
   double sum = 0, squares = 0;
   for (const double term : terms) {
@@ -31,7 +31,7 @@ double DrawVariance(const BlockPlan& block, const std::vector<double>& terms) {
     squares += term * term;
   }
   return k * SampleVariance(sum, squares, static_cast<int64_t>(terms.size())) *
-         (1 - k / std::max<double>(block.steps, 1));
+         (1 - k / static_cast<double>(std::max<int64_t>(states, 1)));
 }
 
 bool MadeBy(const Trajectory& t, int64_t version) {
@@ -62,12 +62,19 @@ void StepStatistics::AddAnswer(const Trajectory& t, const MaskPlan& plan, const 
     }
   }
   double variance = 0;
-  for (size_t b = 0; b < plan.blocks.size(); ++b) {
-    variance += DrawVariance(plan.blocks[b], terms[b]);
-    if (terms[b].size() == 1 && plan.blocks[b].steps > 1) drawn_once_ = true;
-    if (static_cast<int64_t>(b) < kReportedBlocks) {
-      means_[absl::StrCat("log_ratio_", side, "_block_", b)].Add(per_block[b]);
+  for (size_t b = 0; b < plan.blocks.size();) {
+    int64_t states = 0;
+    std::vector<double> drawn;
+    for (const BlockPlan& block : DrawnTogether(plan, static_cast<int64_t>(b))) {
+      states += block.steps;
+      drawn.insert(drawn.end(), terms[b].begin(), terms[b].end());
+      ++b;
     }
+    variance += DrawVariance(states, drawn);
+    if (drawn.size() == 1 && states > 1) drawn_once_ = true;
+  }
+  for (size_t b = 0; b < plan.blocks.size() && b < size_t{kReportedBlocks}; ++b) {
+    means_[absl::StrCat("log_ratio_", side, "_block_", b)].Add(per_block[b]);
   }
   means_[kDrawVariance].Add(variance);
   means_["log_ratio_" + side].Add(log_ratio);

@@ -15,12 +15,10 @@
 //   estimator_variance        of R, see below
 //   rho                       mean factor of the off-policy correction; 1 when it is off
 //   mismatch                  mean |log policy - log behaviour| per token over answers whose
-//   weights
-//                             are the policy's own, where both should be equal but for numerics;
-//                             absent when the step has none
+//                             weights are the policy's own, where both should be equal but for
+//                             numerics; absent when the step has none
 //   staleness, staleness_max  versions between an answer's oldest weights and the policy's, mean
-//   and
-//                             largest over answers that aren't external
+//                             and largest over answers that aren't external
 //   reward_chosen, reward_rejected
 //
 // Estimator variance. With K >= 2 draws the terms c_1..c_k of a block vary among themselves, and
@@ -28,7 +26,7 @@
 // (exact for draws without replacement that are independent; ours are k steps in a row, so it is
 // off by the correlation of neighbours). It is 0 in exact mode. With K = 1 a block has one term, so
 // the variance of R across the step's answers is reported instead: an upper bound, for it holds the
-// differences between answers too.
+// differences between answers too. States drawn from the whole sequence count as one block.
 #pragma once
 
 #include <cstdint>
@@ -85,7 +83,7 @@ class StepStatistics {
   int64_t pairs_ = 0;
   int64_t target_tokens_ = 0;
   double staleness_max_ = 0;
-  bool drawn_once_ = false;  // some block has one drawn state of several
+  bool drawn_once_ = false;  // somewhere one state of several was drawn
 };
 
 }  // namespace dtrpo::objective

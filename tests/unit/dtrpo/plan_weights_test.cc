@@ -74,5 +74,32 @@ TEST(PlanWeightsTest, PlannedTargetsFollowThePlanOrder) {
   EXPECT_EQ(targets[3].state, 1);
 }
 
+// Two blocks of B = 4: steps {1: two, 2: two} and {1: three, 2: one}; drawn: step 1 of the second.
+MaskPlan DrawnFromSequence() {
+  Trajectory t;
+  t.id = "t";
+  t.prompt_tokens = {1};
+  t.block_size = 4;
+  t.block_origin = trajectory::BlockOrigin::kResponse;
+  t.response_tokens = {1, 2, 3, 4, 5, 6, 7, 8};
+  t.unmask_step = {1, 1, 2, 2, 1, 1, 1, 2};
+  t.sampler.first_token = trajectory::FirstToken::kNone;
+  MaskPlan plan =
+      MakeMaskPlan(t, {.exact = true, .draw_from = trajectory::DrawFrom::kSequence}, 0);
+  plan.blocks[0].states.clear();
+  plan.blocks[1].states.pop_back();
+  plan.target_count = 3;
+  return plan;
+}
+
+TEST(PlanWeightsTest, AStateDrawnFromTheSequenceStandsForAllOfIt) {
+  const MaskPlan plan = DrawnFromSequence();
+  EXPECT_THAT(RatioWeights(plan, Weighting::kSteps, false), ElementsAre(4, 4, 4));
+  EXPECT_THAT(RatioWeights(plan, Weighting::kOne, false), ElementsAre(1, 1, 1));
+  EXPECT_THAT(RatioWeights(plan, Weighting::kMean, false), Each(DoubleEq(8.0 / 3)));
+  EXPECT_THAT(RatioWeights(plan, Weighting::kSteps, true), ElementsAre(.5, .5, .5));
+  EXPECT_THAT(StalenessWeights(plan), ElementsAre(1, 1, 1));
+}
+
 }  // namespace
 }  // namespace dtrpo::objective

@@ -41,14 +41,57 @@ checkpoint::ModelDescriptor ScoredDescriptor(bool token_shift) {
   return d;
 }
 
+checkpoint::ModelDescriptor BidirectionalDescriptor(bool token_shift) {
+  checkpoint::ModelDescriptor d = ScoredDescriptor(token_shift);
+  d.family = token_shift ? "dream" : "llada";
+  d.attention = checkpoint::Attention::kBidirectional;
+  d.block_origin = checkpoint::BlockOrigin::kResponse;
+  return d;
+}
+
+std::unique_ptr<model::Transformer> BidirectionalModel(uint64_t seed, bool token_shift,
+                                                       bool requires_grad) {
+  return model::TinyTransformer(BidirectionalDescriptor(token_shift),
+                                {.dtype = torch::kFloat64, .requires_grad = requires_grad}, seed);
+}
+
 std::unique_ptr<model::Transformer> ScoredModel(uint64_t seed, bool token_shift,
                                                 bool requires_grad) {
   return model::TinyTransformer(ScoredDescriptor(token_shift),
                                 {.dtype = torch::kFloat64, .requires_grad = requires_grad}, seed);
 }
 
+namespace {
+
+// Of a bidirectional model: the whole sequence for each token, later blocks masked.
+std::vector<double> WholeTokenLogProbs(const model::Transformer& model, const Trajectory& t) {
+  const int64_t prompt = static_cast<int64_t>(t.prompt_tokens.size());
+  const int64_t response = static_cast<int64_t>(t.response_tokens.size());
+  std::vector<double> result(response);
+  for (int64_t i = 0; i < response; ++i) {
+    if (t.unmask_step[i] == -1) continue;
+    std::vector<int64_t> tokens(t.prompt_tokens.begin(), t.prompt_tokens.end());
+    for (int64_t j = 0; j < response; ++j) {
+      const bool stands =
+          t.unmask_step[j] != -1 &&
+          (j / t.block_size < i / t.block_size ||
+           (j / t.block_size == i / t.block_size && t.unmask_step[j] < t.unmask_step[i]));
+      tokens.push_back(stands ? t.response_tokens[j] : model.descriptor().mask_id);
+    }
+    const torch::Tensor log_probs = LogSoftmax(model, tokens, prompt + response);
+    result[i] =
+        log_probs[prompt + i - model.descriptor().logit_shift][t.response_tokens[i]].item<double>();
+  }
+  return result;
+}
+
+}  // namespace
+
 std::vector<double> TokenLogProbs(const model::Transformer& model, const Trajectory& t) {
   torch::NoGradGuard no_grad;
+  if (model.descriptor().attention == checkpoint::Attention::kBidirectional) {
+    return WholeTokenLogProbs(model, t);
+  }
   const int64_t prompt = static_cast<int64_t>(t.prompt_tokens.size());
   const int64_t response = static_cast<int64_t>(t.response_tokens.size());
   const int64_t size = t.block_size;
@@ -99,6 +142,20 @@ std::vector<double> Score(const model::Transformer& model, const Trajectory& t,
   return scores.ok() ? HostNumbers(*scores) : std::vector<double>();
 }
 
+namespace {
+
+void CountTargets(MaskPlan* plan) {
+  plan->target_count = 0;
+  for (const trajectory::BlockPlan& block : plan->blocks) {
+    plan->target_count += block.first_token >= 0 ? 1 : 0;
+    for (const auto& state : block.states) {
+      plan->target_count += static_cast<int64_t>(state.targets.size());
+    }
+  }
+}
+
+}  // namespace
+
 std::vector<MaskPlan> AllPlans(const Trajectory& t, int32_t draws) {
   const MaskPlan exact = MakeMaskPlan(t, {.exact = true}, 0);
   std::vector<MaskPlan> plans = {exact};
@@ -116,14 +173,28 @@ std::vector<MaskPlan> AllPlans(const Trajectory& t, int32_t draws) {
     }
     plans = std::move(longer);
   }
-  for (MaskPlan& plan : plans) {
-    plan.target_count = 0;
-    for (const trajectory::BlockPlan& block : plan.blocks) {
-      plan.target_count += block.first_token >= 0 ? 1 : 0;
-      for (const auto& state : block.states) {
-        plan.target_count += static_cast<int64_t>(state.targets.size());
-      }
+  for (MaskPlan& plan : plans) CountTargets(&plan);
+  return plans;
+}
+
+std::vector<MaskPlan> AllSequencePlans(const Trajectory& t, int32_t draws) {
+  const MaskPlan exact = MakeMaskPlan(t, {.exact = true}, 0);
+  std::vector<trajectory::ScoredState> all;
+  for (const trajectory::BlockPlan& block : exact.blocks) {
+    all.insert(all.end(), block.states.begin(), block.states.end());
+  }
+  const size_t total = all.size();
+  const size_t count = std::min(static_cast<size_t>(draws), total);
+  std::vector<MaskPlan> plans;
+  for (size_t r = 0; r < total; ++r) {
+    MaskPlan& plan = plans.emplace_back(exact);
+    plan.draw_from = trajectory::DrawFrom::kSequence;
+    for (trajectory::BlockPlan& block : plan.blocks) block.states.clear();
+    for (size_t j = 0; j < count; ++j) {
+      const trajectory::ScoredState& state = all[(r + j * total / count) % total];
+      plan.blocks[state.block].states.push_back(state);
     }
+    CountTargets(&plan);
   }
   return plans;
 }

@@ -21,9 +21,14 @@ namespace dtrpo::objective {
 // Vocabulary, mask and stop of support::TrajectoryShape.
 checkpoint::ModelDescriptor ScoredDescriptor(bool token_shift = true);
 
-// A tiny double-precision model, random enough that contexts matter by several nats.
+// The same without blocks in its attention: Dream-like with token shift, LLaDA-like without.
+checkpoint::ModelDescriptor BidirectionalDescriptor(bool token_shift);
+
+// Tiny double-precision models, random enough that contexts matter by several nats.
 std::unique_ptr<model::Transformer> ScoredModel(uint64_t seed, bool token_shift = true,
                                                 bool requires_grad = false);
+std::unique_ptr<model::Transformer> BidirectionalModel(uint64_t seed, bool token_shift,
+                                                       bool requires_grad = false);
 
 // log p of every committed response token at its commit state, 0 for the others.
 std::vector<double> TokenLogProbs(const model::Transformer& model, const trajectory::Trajectory& t);
@@ -39,5 +44,8 @@ std::vector<double> Score(const model::Transformer& model, const trajectory::Tra
 
 // Every plan that K draws can give: one for each combination of first positions r over the blocks.
 std::vector<trajectory::MaskPlan> AllPlans(const trajectory::Trajectory& t, int32_t draws);
+
+// Every plan that K draws from the sequence can give, once for each first position r.
+std::vector<trajectory::MaskPlan> AllSequencePlans(const trajectory::Trajectory& t, int32_t draws);
 
 }  // namespace dtrpo::objective

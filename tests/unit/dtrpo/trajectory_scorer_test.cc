@@ -165,17 +165,6 @@ TEST(TrajectoryScorerTest, TheNoisyBoundaryIsNotExact) {
   }
 }
 
-TEST(TrajectoryScorerTest, BidirectionalFamiliesAreRefusedByName) {
-  checkpoint::ModelDescriptor descriptor = ScoredDescriptor();
-  descriptor.family = "dream";
-  descriptor.attention = checkpoint::Attention::kBidirectional;
-  const auto model = model::Transformer::Random(descriptor, 1, {});
-  ASSERT_TRUE(model.ok()) << model.status();
-  const auto scores = ScoreTargets(**model, {}, Boundary::kClean);
-  EXPECT_EQ(scores.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(scores.status().message()), HasSubstr("dream"));
-}
-
 TEST(TrajectoryScorerTest, NothingToScoreIsAnEmptyTensor) {
   const auto model = ScoredModel(1);
   const auto scores = ScoreTargets(*model, {}, Boundary::kClean);

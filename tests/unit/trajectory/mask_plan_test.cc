@@ -42,6 +42,32 @@ TEST(DrawTest, DrawsAreWithoutReplacementAndWrapAround) {
   EXPECT_THAT(DrawStepPositions(3, "t", 0, 0, 0, 2), ElementsAre());
 }
 
+// Draws from the sequence have numbers of their own, and never change either.
+TEST(DrawTest, DrawsFromTheSequenceNeverChange) {
+  EXPECT_THAT(DrawStatePositions(1, "add-1/0/0/0/0", 0, 8, 1), ElementsAre(7));
+  EXPECT_THAT(DrawStatePositions(1, "add-1/0/0/0/0", 0, 8, 3), ElementsAre(7, 1, 4));
+  EXPECT_THAT(DrawStatePositions(7, "add-1/0/0/0/1", 2, 1000, 2), ElementsAre(558, 58));
+}
+
+// Each state is drawn for exactly K of the T first positions, so weights T / K are unbiased.
+TEST(DrawTest, DrawsFromTheSequenceHoldEachStateEquallyOften) {
+  for (const int32_t states : {1, 5, 7, 12}) {
+    for (int32_t draws = 1; draws <= states + 2; ++draws) {
+      std::set<int32_t> first_positions;
+      std::vector<int> held(states);
+      for (int i = 0; i < 2000 && std::ssize(first_positions) < states; ++i) {
+        const auto positions = DrawStatePositions(1, absl::StrCat(i), 0, states, draws);
+        const std::set<int32_t> distinct(positions.begin(), positions.end());
+        ASSERT_EQ(std::ssize(distinct), std::min(draws, states));
+        if (!first_positions.insert(positions[0]).second) continue;
+        for (const int32_t position : distinct) ++held[position];
+      }
+      EXPECT_THAT(held, ::testing::Each(std::min(draws, states)));
+    }
+  }
+  EXPECT_THAT(DrawStatePositions(3, "t", 0, 0, 2), ElementsAre());
+}
+
 TEST(DrawTest, DrawsAreUniformOverTheSteps) {
   std::vector<int> counts(5);
   for (int i = 0; i < 5000; ++i) ++counts[DrawStepPositions(1, absl::StrCat(i), 0, 0, 5, 1)[0]];
@@ -145,6 +171,49 @@ TEST(MaskPlanTest, PlansDependOnNothingButSeedIdUseAndSteps) {
       }
     }
   }
+}
+
+TEST(MaskPlanTest, ADrawFromTheSequenceHoldsOneStateOfAllAndTheFirstTokens) {
+  std::set<std::pair<int64_t, int32_t>> seen;
+  for (int32_t use = 0; use < 60; ++use) {
+    const MaskPlan plan = MakeMaskPlan(TwoBlocks(), {.draw_from = DrawFrom::kSequence}, use);
+    EXPECT_EQ(plan.draw_from, DrawFrom::kSequence);
+    EXPECT_EQ(plan.blocks[1].first_token, 2);
+    int64_t states = 0;
+    int64_t targets = 1;
+    for (const BlockPlan& block : plan.blocks) {
+      EXPECT_EQ(block.steps, 2);
+      for (const ScoredState& state : block.states) {
+        ++states;
+        targets += std::ssize(state.targets);
+        seen.emplace(state.block, state.step);
+      }
+    }
+    EXPECT_EQ(states, 1);
+    EXPECT_EQ(plan.target_count, targets);
+  }
+  EXPECT_EQ(seen.size(), 4u);
+}
+
+TEST(MaskPlanTest, AStateStandsForAllItWasDrawnWith) {
+  const Trajectory t = TwoBlocks();  // two blocks of two steps
+  EXPECT_EQ(StatesPerDraw(MakeMaskPlan(t, {}, 0), 1), 2);
+  EXPECT_EQ(StatesPerDraw(MakeMaskPlan(t, {.exact = true}, 0), 1), 1);
+  const auto from_sequence = [&](int32_t draws) {
+    return MakeMaskPlan(t, {.draws = draws, .draw_from = DrawFrom::kSequence}, 0);
+  };
+  EXPECT_EQ(StatesPerDraw(from_sequence(1), 0), 4);
+  EXPECT_EQ(StatesPerDraw(from_sequence(1), 1), 4);  // also where nothing of it was drawn
+  EXPECT_EQ(StatesPerDraw(from_sequence(3), 0), 4.0 / 3);
+  EXPECT_EQ(StatesPerDraw(from_sequence(9), 0), 1);
+  EXPECT_EQ(DrawnTogether(from_sequence(1), 1).size(), 2u);
+  EXPECT_EQ(DrawnTogether(MakeMaskPlan(t, {}, 0), 1).size(), 1u);
+}
+
+TEST(MaskPlanTest, DrawFromWordsAreParsed) {
+  EXPECT_EQ(*ParseDrawFrom("block"), DrawFrom::kBlock);
+  EXPECT_EQ(*ParseDrawFrom("sequence"), DrawFrom::kSequence);
+  EXPECT_THAT(std::string(ParseDrawFrom("word").status().message()), ::testing::HasSubstr("word"));
 }
 
 TEST(MaskPlanTest, BoundaryWordsAreParsed) {
