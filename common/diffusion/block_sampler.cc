@@ -13,6 +13,31 @@ namespace {
 
 using trajectory::FirstToken;
 
+bool IsBidirectional(const checkpoint::ModelDescriptor& descriptor) {
+  return descriptor.attention == checkpoint::Attention::kBidirectional;
+}
+
+absl::Status CheckModel(const checkpoint::ModelDescriptor& descriptor) {
+  const bool from_response = descriptor.block_origin == checkpoint::BlockOrigin::kResponse;
+  if (from_response != IsBidirectional(descriptor)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model family ", descriptor.family, ": block_origin ", ToString(descriptor.block_origin),
+        " with ", ToString(descriptor.attention),
+        " attention can't be sampled: bidirectional models have blocks from the response start, "
+        "block-causal ones on the absolute grid"));
+  }
+  if (descriptor.block_size < 1 && !IsBidirectional(descriptor)) {
+    return absl::InvalidArgumentError("block_size: the model has none; give one");
+  }
+  return absl::OkStatus();
+}
+
+// 0 in the descriptor of a bidirectional model: the whole canvas is one block.
+int32_t BlockSizeOf(const checkpoint::ModelDescriptor& descriptor,
+                    const trajectory::SamplerParameters& parameters) {
+  return descriptor.block_size > 0 ? descriptor.block_size : parameters.max_new_tokens;
+}
+
 absl::Status CheckParameters(const trajectory::SamplerParameters& p, int32_t block_size) {
   if (!std::isfinite(p.temperature) || p.temperature < 0) {
     return absl::InvalidArgumentError(
@@ -43,8 +68,9 @@ SequenceRules MakeRules(const checkpoint::ModelDescriptor& descriptor,
                         const trajectory::SamplerParameters& parameters,
                         const UnmaskPolicy* policy) {
   SequenceRules rules;
-  rules.block_size = descriptor.block_size;
-  rules.sub_block = parameters.sub_block > 0 ? parameters.sub_block : descriptor.block_size;
+  rules.bidirectional = IsBidirectional(descriptor);
+  rules.block_size = BlockSizeOf(descriptor, parameters);
+  rules.sub_block = parameters.sub_block > 0 ? parameters.sub_block : rules.block_size;
   rules.max_new_tokens = parameters.max_new_tokens;
   rules.mask_id = descriptor.mask_id;
   rules.stop_ids = descriptor.stop_ids;
@@ -60,15 +86,7 @@ SequenceRules MakeRules(const checkpoint::ModelDescriptor& descriptor,
 absl::StatusOr<std::unique_ptr<BlockSampler>> BlockSampler::Create(const model::Transformer* model,
                                                                    SamplerOptions options) {
   const checkpoint::ModelDescriptor& descriptor = model->descriptor();
-  if (descriptor.attention != checkpoint::Attention::kBlockCausal ||
-      descriptor.block_origin != checkpoint::BlockOrigin::kAbsolute) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model family ", descriptor.family,
-                     ": only block-causal attention on the absolute block grid can be sampled"));
-  }
-  if (descriptor.block_size < 1) {
-    return absl::InvalidArgumentError("block_size: the model has none; give one");
-  }
+  DTRPO_RETURN_IF_ERROR(CheckModel(descriptor));
   if (options.batch_sequences < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("batch_sequences ", options.batch_sequences, ": must be >= 1"));
@@ -78,11 +96,16 @@ absl::StatusOr<std::unique_ptr<BlockSampler>> BlockSampler::Create(const model::
         absl::StrCat("max_prefill_rows ", options.max_prefill_rows, ": must be >= 1"));
   }
   trajectory::SamplerParameters& parameters = options.parameters;
-  DTRPO_RETURN_IF_ERROR(CheckParameters(parameters, descriptor.block_size));
-  if (descriptor.logit_shift == 0) {
+  DTRPO_RETURN_IF_ERROR(CheckParameters(parameters, BlockSizeOf(descriptor, parameters)));
+  if (parameters.repetition_guard > 0 && IsBidirectional(descriptor)) {
+    return absl::InvalidArgumentError(
+        "repetition_guard: a bidirectional model's canvas can't end early without a stop token");
+  }
+  if (descriptor.logit_shift == 0 || IsBidirectional(descriptor)) {
     if (parameters.first_token == FirstToken::kGreedy) {
       return absl::InvalidArgumentError(
-          "first_token greedy: the model has no token shift, so no block-first tokens");
+          "first_token greedy: the model has no token shift, or is bidirectional, so it has no "
+          "block-first tokens");
     }
     parameters.first_token = FirstToken::kNone;
   } else if (parameters.first_token == FirstToken::kNone) {

@@ -4,7 +4,12 @@
 // forwards: a finished one leaves and the next takes its place; results don't depend on who shares
 // the batch (counter-based RNG per sequence). Samples of one prompt share its cache rows.
 // Rules: "Canvas", "Step numbers", "Unmask policies", "Log-probability" of ARCHITECTURE.md (after
-// Fast-dLLM-v2's released sampler). Block-causal models with the absolute block origin only.
+// Fast-dLLM-v2's released sampler).
+//
+// Bidirectional models (LLaDA, Dream) go through the same engine without cache and prompt sharing:
+// a state is one forward over prompt and whole canvas. Their blocks begin at the response and have
+// the descriptor's block size; where that is 0 the whole canvas is one block. No approximate cache
+// is offered.
 //
 //   SequenceState x n --rows--> StepBatch --> Transformer --hidden--> TokenSampler --candidates--+
 //        ^                        |  ^                                                           |
@@ -36,12 +41,14 @@ struct SampleRequest {
 };
 
 struct SamplerOptions {
-  // first_token is kNone or kSampled for models without token shift (recorded as kNone).
+  // first_token is kNone or kSampled for models without block-first tokens: those without token
+  // shift, and bidirectional ones (recorded as kNone).
   trajectory::SamplerParameters parameters;
   int64_t weights_version = 0;
   std::string model_id;
   int32_t batch_sequences = 64;  // sequences that share a forward at most
   // Rows of prompts in one forward: bounds its memory, and how long running sequences wait for it.
+  // Bidirectional models: rows of whole sequences that share a forward.
   int64_t max_prefill_rows = 4096;
 };
 

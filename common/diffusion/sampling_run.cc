@@ -23,6 +23,8 @@ constexpr int64_t kMaxLogits = int64_t{1} << 24;
 
 CacheSlots MakeSlots(const SequenceRules& rules, int32_t batch_sequences,
                      absl::Span<const SampleRequest> requests) {
+  const int64_t sequences = std::min<int64_t>(batch_sequences, requests.size());
+  if (rules.bidirectional) return CacheSlots(static_cast<int32_t>(sequences), 0, 0);
   int64_t prompt_rows = 0;
   int64_t own_rows = 0;
   for (const SampleRequest& request : requests) {
@@ -33,7 +35,6 @@ CacheSlots MakeSlots(const SequenceRules& rules, int32_t batch_sequences,
         own_rows, tail + trajectory::CanvasTokens(prompt, rules.max_new_tokens, rules.block_size,
                                                   trajectory::BlockOrigin::kAbsolute));
   }
-  const int64_t sequences = std::min<int64_t>(batch_sequences, requests.size());
   return CacheSlots(static_cast<int32_t>(sequences), prompt_rows, own_rows);
 }
 
@@ -48,6 +49,7 @@ SamplingRun::SamplingRun(BlockSampler* sampler, absl::Span<const SampleRequest> 
 
 absl::Status SamplingRun::Prepare() {
   const int64_t rows = slots_.capacity_rows();
+  if (rows == 0) return absl::OkStatus();  // bidirectional
   if (sampler_->cache_ && sampler_->cache_->capacity_rows() >= rows) return absl::OkStatus();
   sampler_->cache_.reset();  // before its successor is allocated
   return base::Annotate(model::TorchBoundary([&] {
@@ -72,11 +74,20 @@ void SamplingRun::Admit() {
   while (next_request_ < requests_.size() && slots_.HasFree()) {
     const SampleRequest& request = requests_[next_request_];
     SequenceState state(&sampler_->rules_, request.prompt_tokens, request.seed);
+    if (!HasRoomFor(state)) break;
     const CacheSlots::Slot slot =
         slots_.Acquire(absl::MakeConstSpan(request.prompt_tokens).subspan(0, state.prompt_rows()));
     active_.push_back({std::move(state), static_cast<int64_t>(next_request_), slot});
     ++next_request_;
   }
+}
+
+// Whole sequences share a forward while their rows stay within the bound; one always fits.
+bool SamplingRun::HasRoomFor(const SequenceState& state) const {
+  if (!sampler_->rules_.bidirectional || active_.empty()) return true;
+  size_t rows = state.forward_tokens().size();
+  for (const Active& active : active_) rows += active.state.forward_tokens().size();
+  return static_cast<int64_t>(rows) <= sampler_->options_.max_prefill_rows;
 }
 
 std::vector<SamplingRun::FilledPrompt> SamplingRun::AddPrompts(StepBatch* batch) {
@@ -103,7 +114,10 @@ std::vector<SamplingRun::Source> SamplingRun::AddSequences(StepBatch* batch) {
     if (state.stage() == Stage::kFirstToken) {
       source.prompt = active.slot.prompt;
     } else {
-      first_row = batch->AddSequenceBlock(state, slots_, active.slot) - state.block_position();
+      first_row = sampler_->rules_.bidirectional
+                      ? batch->AddWholeSequence(state)
+                      : batch->AddSequenceBlock(state, slots_, active.slot);
+      first_row -= state.forward_position();
       ++sampler_->statistics_.sequence_forwards;
     }
     for (const TokenQuery& query : state.Queries()) {

@@ -3,7 +3,7 @@
 // One call of BlockSampler::Sample. Each Step():
 //   1. admits requests while there are slots,
 //   2. collects rows: prompts still to be prefilled (max_prefill_rows of them at most), and the
-//      block of each sequence whose prompt is there,
+//      block of each sequence whose prompt is there; or, bidirectional, all sequences whole,
 //   3. runs the model over all of them, and its head over the rows that predict something,
 //   4. hands every sequence its candidates; finished ones become trajectories and free their slots.
 #pragma once
@@ -57,6 +57,7 @@ class SamplingRun {
   };
 
   void Admit();
+  bool HasRoomFor(const SequenceState& state) const;
   std::vector<FilledPrompt> AddPrompts(StepBatch* batch);
   std::vector<Source> AddSequences(StepBatch* batch);
   absl::StatusOr<std::vector<Candidate>> RunModel(const StepBatch& batch,

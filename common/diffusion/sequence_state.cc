@@ -7,26 +7,36 @@
 #include "common/trajectory/block_layout.h"
 
 namespace dtrpo::diffusion {
+namespace {
 
 using trajectory::kBlockFirstStep;
 using trajectory::kNeverCommitted;
+
+trajectory::BlockOrigin OriginOf(const SequenceRules& rules) {
+  return rules.bidirectional ? trajectory::BlockOrigin::kResponse
+                             : trajectory::BlockOrigin::kAbsolute;
+}
+
+}  // namespace
 
 SequenceState::SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt,
                              uint64_t seed)
     : rules_(rules),
       seed_(seed),
       prompt_size_(static_cast<int64_t>(prompt.size())),
-      prompt_rows_(prompt_size_ / rules->block_size * rules->block_size),
+      prompt_rows_(rules->bidirectional ? 0 : prompt_size_ / rules->block_size * rules->block_size),
       end_(prompt_size_ + trajectory::CanvasTokens(prompt_size_, rules->max_new_tokens,
-                                                   rules->block_size,
-                                                   trajectory::BlockOrigin::kAbsolute)),
+                                                   rules->block_size, OriginOf(*rules))),
       tokens_(prompt.begin(), prompt.end()) {
   DTRPO_CHECK(!prompt.empty());
-  EnterBlock(prompt_rows_);
-  if (rules_->token_shift && IsMasked(block_position_)) stage_ = Stage::kFirstToken;
+  EnterBlock(rules_->bidirectional ? prompt_size_ : prompt_rows_);
+  if (rules_->token_shift && !rules_->bidirectional && IsMasked(block_position_)) {
+    stage_ = Stage::kFirstToken;
+  }
 }
 
-absl::Span<const int32_t> SequenceState::block_tokens() const {
+absl::Span<const int32_t> SequenceState::forward_tokens() const {
+  if (rules_->bidirectional) return tokens_;
   return absl::MakeConstSpan(tokens_).subspan(block_position_, rules_->block_size);
 }
 
@@ -107,13 +117,13 @@ void SequenceState::Commit(int64_t position, const Candidate& candidate, int32_t
   logprob_[i] = candidate.logprob;
 }
 
-// Opens the block at `position`: masks to its end, steps from 1.
+// Opens the block at `position`: masks to its end (the canvas's, if bidirectional), steps from 1.
 void SequenceState::EnterBlock(int64_t position) {
   block_position_ = sub_block_position_ = position;
-  const int64_t block_end = position + rules_->block_size;
-  tokens_.resize(block_end, rules_->mask_id);
-  unmask_step_.resize(block_end - prompt_size_, kNeverCommitted);
-  logprob_.resize(block_end - prompt_size_, 0.0f);
+  const int64_t masks_end = rules_->bidirectional ? end_ : position + rules_->block_size;
+  tokens_.resize(masks_end, rules_->mask_id);
+  unmask_step_.resize(masks_end - prompt_size_, kNeverCommitted);
+  logprob_.resize(masks_end - prompt_size_, 0.0f);
   step_ = 0;
   progress_ = {};
   while (!AnyMask(sub_block_position_, sub_block_end())) sub_block_position_ = sub_block_end();
@@ -127,10 +137,18 @@ void SequenceState::AfterCommit() {
   }
   const int64_t block_end = block_position_ + rules_->block_size;
   if (!AnyMask(block_position_, block_end)) {
-    ends_in_cycle_ =
-        block_end != end_ && rules_->repetition_guard > 0 &&
-        EndsInCycle(absl::MakeConstSpan(tokens_).subspan(prompt_size_), rules_->repetition_guard);
-    stage_ = block_end == end_ || ends_in_cycle_ ? Stage::kDone : Stage::kClean;
+    if (block_end == end_) {
+      stage_ = Stage::kDone;
+    } else if (rules_->repetition_guard > 0 &&
+               EndsInCycle(absl::MakeConstSpan(tokens_).subspan(prompt_size_),
+                           rules_->repetition_guard)) {
+      ends_in_cycle_ = true;
+      stage_ = Stage::kDone;
+    } else if (rules_->bidirectional) {
+      EnterBlock(block_end);
+    } else {
+      stage_ = Stage::kClean;
+    }
     return;
   }
   stage_ = Stage::kDenoise;
@@ -181,7 +199,7 @@ void SequenceState::FillTrajectory(trajectory::Trajectory* t) const {
   t->unmask_step = unmask_step_;
   t->behaviour_logprob = logprob_;
   t->block_size = rules_->block_size;
-  t->block_origin = trajectory::BlockOrigin::kAbsolute;
+  t->block_origin = OriginOf(*rules_);
   t->stop_index = stop_position_ >= 0 ? static_cast<int32_t>(stop_position_ - prompt_size_) : -1;
   t->finish_reason = stop_position_ >= 0 ? trajectory::FinishReason::kStop
                      : ends_in_cycle_    ? trajectory::FinishReason::kRepetition

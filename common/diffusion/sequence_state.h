@@ -1,20 +1,21 @@
 // Thread safety: one thread at a time. No torch: pure bookkeeping of one sequence.
 //
-//             prompt ends with its block                          [1] every step-0 token needs a
-//             clean and the model shifts tokens                             row before it
-//   start --------------------------------> kFirstToken           [2] no mask left in the block,
-//   and
-//     |                                          |                    it isn't the last one
-//     +------------------> kDenoise <------------+ [1]            [3] a stop token with no mask
-//     before
-//                           ^    | [2]                                it (from any stage), or the
-//                           last |    v                                    block has no mask left
-//                           +-- kClean          any -- [3] --> kDone
+//   start --[1]--> kFirstToken           [1] the prompt ends with its block, and the model shifts
+//     |                 |                    tokens: the first one is read from a clean row
+//     +--> kDenoise <---+                [2] no mask left in the block, and it isn't the last one
+//           ^    | [2]                   [3] from any stage: a stop token with no mask before it,
+//           |    v                           or no mask left in the last block
+//           +- kClean   any --[3]--> kDone
 //
 // kFirstToken reads the prompt's last row, which somebody else computed. kDenoise runs the block's
 // rows against the clean rows before it and commits candidates of the current sub-block. kClean
 // runs the finished block once more, so that its K/V are exact for later blocks; with token shift
 // its last row gives the next block's first token (step 0), as in Fast-dLLM-v2's released sampler.
+//
+// Bidirectional models (LLaDA's and Dream's released samplers): blocks begin at the response, the
+// whole canvas stands from the start, later blocks masked, and every forward runs over prompt and
+// canvas. Nothing is kept between forwards, so kDenoise goes from block to block by itself, and
+// with token shift a block's first token is read from the row before it like any other (no step 0).
 //
 // Positions are absolute and count the prompt. Letters: P prompt tokens, P0 = P rounded down to
 // whole blocks, M max_new_tokens, B block size.
@@ -31,6 +32,7 @@ namespace dtrpo::diffusion {
 
 // What all sequences of a sampler share.
 struct SequenceRules {
+  bool bidirectional = false;
   int32_t block_size = 0;
   int32_t sub_block = 0;  // in [1, block_size]; the last one of a block may be shorter
   int32_t max_new_tokens = 0;
@@ -69,12 +71,14 @@ class SequenceState {
   SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt, uint64_t seed = 0);
 
   Stage stage() const { return stage_; }
-  int64_t prompt_rows() const { return prompt_rows_; }  // P0: rows that no response token enters
+  // P0: rows that no response token enters; 0 if bidirectional.
+  int64_t prompt_rows() const { return prompt_rows_; }
 
-  // Rows of the next forward, in kDenoise and kClean: B of them, attending to all rows before the
-  // block and to each other.
-  int64_t block_position() const { return block_position_; }
-  absl::Span<const int32_t> block_tokens() const;
+  // Rows of the next forward, in kDenoise and kClean, and the position of the first: the B rows of
+  // the block, attending to all rows before it and to each other; if bidirectional the whole
+  // sequence, attending to itself.
+  int64_t forward_position() const { return rules_->bidirectional ? 0 : block_position_; }
+  absl::Span<const int32_t> forward_tokens() const;
 
   // Candidates the next Advance needs, by position. May be empty in kClean only.
   std::vector<TokenQuery> Queries() const;
@@ -105,7 +109,7 @@ class SequenceState {
   const int64_t end_;          // one past the canvas
   Stage stage_ = Stage::kDenoise;
 
-  std::vector<int32_t> tokens_;       // prompt and canvas so far, to the end of the current block
+  std::vector<int32_t> tokens_;       // prompt, canvas to the end of the current block or whole
   std::vector<int32_t> unmask_step_;  // per response token
   std::vector<float> logprob_;        // per response token
   int64_t block_position_ = 0;        // first row of the current block

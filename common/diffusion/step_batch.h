@@ -7,7 +7,8 @@
 //   sequence block   keys: prompt rows [0, P0), own rows [0, block end - P0)
 //
 // A row's keys may be written by the same forward: the model stores all rows of a layer before any
-// row of that layer attends.
+// row of that layer attends. Bidirectional sequences come whole and see themselves, without a
+// cache; one batch never mixes the two kinds.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +27,12 @@ class StepBatch {
   // filled. Returns the last row's index in the batch. REQUIRES: the slab isn't filled.
   int64_t AddPromptBlocks(CacheSlots* slots, int32_t prompt, int64_t max_rows);
 
-  // The current block of a sequence. Returns its first row's index in the batch.
+  // The current block of a block-causal sequence. Returns its first row's index in the batch.
   int64_t AddSequenceBlock(const SequenceState& state, const CacheSlots& slots,
                            const CacheSlots::Slot& slot);
+
+  // A whole bidirectional sequence. Returns its first row's index in the batch.
+  int64_t AddWholeSequence(const SequenceState& state);
 
   bool empty() const { return rows_.token_ids.empty(); }
   int64_t size() const { return static_cast<int64_t>(rows_.token_ids.size()); }
@@ -38,6 +42,7 @@ class StepBatch {
   // One segment of the block at `position`, whose K/V go to cache rows from `cache_row` on.
   void AddBlock(absl::Span<const int32_t> tokens, int64_t position, int64_t cache_row,
                 std::vector<model::KeyRange> keys);
+  void AddRows(absl::Span<const int32_t> tokens, int64_t position);
 
   const int32_t block_size_;
   model::RowBatch rows_;

@@ -66,8 +66,8 @@ TEST_F(SequenceStateTest, PromptTailSharesTheFirstBlockWhichHasNoFirstToken) {
   SequenceState state(&rules_, {1, 2, 3, 4, 5});
   EXPECT_EQ(state.prompt_rows(), 4);
   EXPECT_EQ(state.stage(), Stage::kDenoise);
-  EXPECT_EQ(state.block_position(), 4);
-  EXPECT_THAT(state.block_tokens(), ElementsAre(5, kMask, kMask, kMask));
+  EXPECT_EQ(state.forward_position(), 4);
+  EXPECT_THAT(state.forward_tokens(), ElementsAre(5, kMask, kMask, kMask));
   const std::vector<TokenQuery> queries = state.Queries();
   ASSERT_EQ(queries.size(), 3u);
   EXPECT_EQ(queries[0].position, 5);
@@ -85,7 +85,7 @@ TEST_F(SequenceStateTest, PromptThatEndsWithItsBlockGivesTheFirstTokenAtStepZero
   EXPECT_EQ(queries[0].draw, 0);
   state.Advance({Token(7)});
   EXPECT_EQ(state.stage(), Stage::kDenoise);
-  EXPECT_THAT(state.block_tokens(), ElementsAre(7, kMask, kMask, kMask));
+  EXPECT_THAT(state.forward_tokens(), ElementsAre(7, kMask, kMask, kMask));
 }
 
 TEST_F(SequenceStateTest, CleanPassOfABlockGivesTheNextFirstToken) {
@@ -94,12 +94,12 @@ TEST_F(SequenceStateTest, CleanPassOfABlockGivesTheNextFirstToken) {
   EXPECT_EQ(state.stage(), Stage::kDenoise);
   AdvanceWithPositions(&state);
   ASSERT_EQ(state.stage(), Stage::kClean);
-  EXPECT_THAT(state.block_tokens(), ElementsAre(5, 105, 106, 107));
+  EXPECT_THAT(state.forward_tokens(), ElementsAre(5, 105, 106, 107));
   EXPECT_THAT(QueriedPositions(state), ElementsAre(8));
   EXPECT_EQ(state.Queries()[0].row_position, 7);
   AdvanceWithPositions(&state);
-  EXPECT_EQ(state.block_position(), 8);
-  EXPECT_THAT(state.block_tokens(), ElementsAre(108, kMask, kMask, kMask));
+  EXPECT_EQ(state.forward_position(), 8);
+  EXPECT_THAT(state.forward_tokens(), ElementsAre(108, kMask, kMask, kMask));
 }
 
 TEST_F(SequenceStateTest, StepsStartAgainInEachBlockAndTheCanvasReachesTheEndOfItsBlock) {
@@ -239,6 +239,45 @@ TEST_F(SequenceStateTest, NoRandomNumberIsUsedTwice) {
   }
   std::sort(draws.begin(), draws.end());
   EXPECT_EQ(std::adjacent_find(draws.begin(), draws.end()), draws.end());
+}
+
+TEST_F(SequenceStateTest, BidirectionalCanvasStandsFromTheStartAndBlocksFollowOneAnother) {
+  rules_.bidirectional = true;
+  SequenceState state(&rules_, std::vector<int32_t>{1, 2, 3});
+  EXPECT_EQ(state.prompt_rows(), 0);
+  EXPECT_EQ(state.forward_position(), 0);
+  // P = 3, M = 6, B = 4: a canvas of two blocks from position 3 on.
+  EXPECT_THAT(state.forward_tokens(), ElementsAre(1, 2, 3, kMask, kMask, kMask, kMask, kMask, kMask,
+                                                  kMask, kMask));
+  EXPECT_EQ(state.stage(), Stage::kDenoise);  // no step-0 token although tokens are shifted
+  EXPECT_THAT(QueriedPositions(state), ElementsAre(3, 4, 5, 6));
+  EXPECT_EQ(state.Queries()[0].row_position, 2);
+  AdvanceWithPositions(&state);
+  EXPECT_THAT(QueriedPositions(state), ElementsAre(5, 6));
+  AdvanceWithPositions(&state);
+  EXPECT_EQ(state.stage(), Stage::kDenoise);  // the next block, without a clean pass
+  EXPECT_EQ(state.forward_position(), 0);
+  EXPECT_EQ(state.forward_tokens().size(), 11u);
+  EXPECT_THAT(QueriedPositions(state), ElementsAre(7, 8, 9, 10));
+  EXPECT_EQ(state.Queries()[0].draw, 1);
+  const trajectory::Trajectory t = Run(&state);
+  EXPECT_EQ(t.block_origin, trajectory::BlockOrigin::kResponse);
+  EXPECT_THAT(t.response_tokens, ElementsAre(103, 104, 105, 106, 107, 108, 109, 110));
+  EXPECT_THAT(t.unmask_step, ElementsAre(1, 1, 2, 2, 1, 1, 2, 2));
+  EXPECT_EQ(t.finish_reason, FinishReason::kLength);
+}
+
+TEST_F(SequenceStateTest, BidirectionalSequencesThatStopKeepTheWholeCanvas) {
+  rules_.bidirectional = true;
+  SequenceState state(&rules_, std::vector<int32_t>{1});
+  state.Advance(std::vector<Candidate>{Token(kStop, 0.9f), Token(7, 0.8f), Token(8), Token(9)});
+  ASSERT_EQ(state.stage(), Stage::kDone);
+  trajectory::Trajectory t;
+  state.FillTrajectory(&t);
+  EXPECT_EQ(t.stop_index, 0);
+  EXPECT_THAT(t.response_tokens, ElementsAre(kStop, 7, kMask, kMask, kMask, kMask, kMask, kMask));
+  EXPECT_THAT(t.unmask_step, ElementsAre(1, 1, -1, -1, -1, -1, -1, -1));
+  EXPECT_EQ(state.committed_targets(), 1);
 }
 
 }  // namespace

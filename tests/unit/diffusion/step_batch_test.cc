@@ -77,5 +77,21 @@ TEST_F(StepBatchTest, SequenceBlocksSeeTheSharedPromptAndTheirOwnRows) {
   EXPECT_THAT(KeysOf(next.rows().segments[0]), ElementsAre(ElementsAre(0, 2), ElementsAre(2, 6)));
 }
 
+TEST_F(StepBatchTest, BidirectionalSequencesComeWholeAndSeeThemselves) {
+  rules_.bidirectional = true;
+  const SequenceState short_one(&rules_, std::vector<int32_t>{1});
+  const SequenceState long_one(&rules_, std::vector<int32_t>{2, 3});
+  StepBatch batch(2);
+  EXPECT_EQ(batch.AddWholeSequence(short_one), 0);
+  EXPECT_EQ(batch.AddWholeSequence(long_one), 5);
+  EXPECT_THAT(batch.rows().token_ids,
+              ElementsAre(1, kMask, kMask, kMask, kMask, 2, 3, kMask, kMask, kMask, kMask));
+  EXPECT_THAT(batch.rows().positions, ElementsAre(0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5));
+  EXPECT_TRUE(batch.rows().cache_rows.empty());
+  ASSERT_EQ(batch.rows().segments.size(), 2u);
+  EXPECT_THAT(KeysOf(batch.rows().segments[0]), ElementsAre(ElementsAre(0, 5)));
+  EXPECT_THAT(KeysOf(batch.rows().segments[1]), ElementsAre(ElementsAre(5, 11)));
+}
+
 }  // namespace
 }  // namespace dtrpo::diffusion
