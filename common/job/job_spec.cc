@@ -117,6 +117,7 @@ absl::Status CheckRewardAndObjective(const RewardSpec& reward, const ObjectiveSp
   DTRPO_RETURN_IF_ERROR(Positive("objective.beta", o.beta, 1e6));
   DTRPO_RETURN_IF_ERROR(InRange("objective.draws", int64_t{o.draws}, 1, kMaxTokens));
   DTRPO_RETURN_IF_ERROR(OneOf("objective.boundary", o.boundary, {"clean", "noisy", "exclude"}));
+  DTRPO_RETURN_IF_ERROR(OneOf("objective.draw_from", o.draw_from, {"", "block", "sequence"}));
   return InRange("objective.sft_weight", o.sft_weight, 0.0, 1e6);
 }
 

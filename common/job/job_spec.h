@@ -56,6 +56,7 @@ struct ObjectiveSpec {
   bool exact = false;
   Weighting weighting = Weighting::kSteps;
   std::string boundary = "clean";
+  std::string draw_from;  // "block", "sequence"; empty: what suits the model's attention
   bool length_normalised = false;
   StalenessCorrection staleness_correction = StalenessCorrection::kRejectedRatio;
   double sft_weight = 0.1;

@@ -44,12 +44,18 @@ std::string FirstNonFinite(absl::Span<const objective::PairInput> inputs,
 
 }  // namespace
 
-absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec) {
+absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec,
+                                                        checkpoint::Attention attention) {
   trajectory::MaskPlanOptions options;
   options.job_seed = spec.seed;
   options.draws = spec.objective.draws;
   options.exact = spec.objective.exact;
   DTRPO_ASSIGN_OR_RETURN(options.boundary, trajectory::ParseBoundary(spec.objective.boundary));
+  if (!spec.objective.draw_from.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(options.draw_from, trajectory::ParseDrawFrom(spec.objective.draw_from));
+  } else if (attention == checkpoint::Attention::kBidirectional) {
+    options.draw_from = trajectory::DrawFrom::kSequence;
+  }
   return options;
 }
 
@@ -63,7 +69,8 @@ PreferenceTrainer::PreferenceTrainer(std::unique_ptr<model::Transformer> model,
 
 absl::StatusOr<std::unique_ptr<PreferenceTrainer>> PreferenceTrainer::Create(
     std::unique_ptr<model::Transformer> model, const job::JobSpec& spec) {
-  DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan_options, PlanOptions(spec));
+  DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan_options,
+                         PlanOptions(spec, model->descriptor().attention));
   return std::unique_ptr<PreferenceTrainer>(
       new PreferenceTrainer(std::move(model), spec, plan_options));
 }

@@ -46,8 +46,11 @@ struct StepOutcome {
   std::map<std::string, double> values;
 };
 
-// The draws of a job; policy and reference must use the same.
-absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec);
+// The draws of a job; policy and reference must use the same. Unless the job says what they are
+// made from, it is the block, and the whole sequence for bidirectional models.
+absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(
+    const job::JobSpec& spec,
+    checkpoint::Attention attention = checkpoint::Attention::kBlockCausal);
 
 class PreferenceTrainer {
  public:

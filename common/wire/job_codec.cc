@@ -93,6 +93,7 @@ absl::Status TakeObjective(const v1::ObjectiveSpec& from, job::ObjectiveSpec& to
   DTRPO_RETURN_IF_ERROR(
       TakeWord("objective.weighting", from.weighting(), kWeightings, to.weighting));
   Take(from.boundary(), to.boundary);
+  Take(from.draw_from(), to.draw_from);
   Take(from.length_normalised(), to.length_normalised);
   DTRPO_RETURN_IF_ERROR(TakeWord("objective.staleness_correction", from.staleness_correction(),
                                  kCorrections, to.staleness_correction));
@@ -193,6 +194,7 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   objective->set_exact(from.objective.exact);
   objective->set_weighting(WordOf(kWeightings, from.objective.weighting));
   objective->set_boundary(from.objective.boundary);
+  objective->set_draw_from(from.objective.draw_from);
   objective->set_length_normalised(from.objective.length_normalised);
   objective->set_staleness_correction(WordOf(kCorrections, from.objective.staleness_correction));
   objective->set_sft_weight(from.objective.sft_weight);

@@ -27,6 +27,7 @@ void ToProto(const trajectory::MaskPlanOptions& from, v1::MaskPlan* to) {
   to->set_draws(from.exact ? 0 : from.draws);
   to->set_exact(from.exact);
   to->set_boundary(WordOf(from.boundary));
+  to->set_draw_from(from.draw_from == trajectory::DrawFrom::kSequence ? "sequence" : "block");
 }
 
 absl::StatusOr<trajectory::MaskPlanOptions> FromProto(const v1::MaskPlan& from) {
@@ -43,6 +44,10 @@ absl::StatusOr<trajectory::MaskPlanOptions> FromProto(const v1::MaskPlan& from) 
   if (!from.boundary().empty()) {
     DTRPO_ASSIGN_OR_RETURN(
         to.boundary, base::Annotate(trajectory::ParseBoundary(from.boundary()), "field plan"));
+  }
+  if (!from.draw_from().empty()) {
+    DTRPO_ASSIGN_OR_RETURN(
+        to.draw_from, base::Annotate(trajectory::ParseDrawFrom(from.draw_from()), "field plan"));
   }
   return to;
 }

@@ -9,7 +9,7 @@ namespace dtrpo::wire {
 
 void ToProto(const trajectory::MaskPlanOptions& from, v1::MaskPlan* to);
 
-// INVALID_ARGUMENT naming the field: no draws without `exact`, or an unknown boundary.
+// INVALID_ARGUMENT naming the field: no draws without `exact`, an unknown boundary or draw_from.
 absl::StatusOr<trajectory::MaskPlanOptions> FromProto(const v1::MaskPlan& from);
 
 }  // namespace dtrpo::wire

@@ -236,7 +236,7 @@ absl::StatusOr<training::StepOutcome> LearnerRun::Step(const FedBatch& fed, absl
 absl::Status LearnerRun::Train() {
   const job::TrainingSpec& training = options_.spec.training;
   DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan,
-                         training::PlanOptions(options_.spec));
+                         training::PlanOptions(options_.spec, base_->descriptor().attention));
   BatchFeeder feeder({.first_step = step_ + 1,
                       .last_step = training.steps,
                       .plan = plan,

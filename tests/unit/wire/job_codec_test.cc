@@ -114,6 +114,7 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_reward()->set_verifier("number");
   spec.mutable_objective()->set_weighting("mean");
   spec.mutable_objective()->set_boundary("noisy");
+  spec.mutable_objective()->set_draw_from("sequence");
   spec.mutable_objective()->set_staleness_correction("none");
   spec.mutable_training()->set_schedule("cosine");
   Disturb(&spec);

@@ -44,6 +44,20 @@ TEST(MaskPlanCodecTest, AnUnknownBoundaryIsRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(FromProto(proto).status()));
 }
 
+TEST(MaskPlanCodecTest, WhatDrawsAreMadeFromComesBackAndDefaultsToTheBlock) {
+  for (const auto draw_from : {trajectory::DrawFrom::kBlock, trajectory::DrawFrom::kSequence}) {
+    v1::MaskPlan proto;
+    ToProto({.draws = 2, .draw_from = draw_from}, &proto);
+    ASSERT_TRUE(FromProto(proto).ok());
+    EXPECT_EQ(FromProto(proto)->draw_from, draw_from);
+  }
+  v1::MaskPlan proto;
+  proto.set_draws(1);
+  EXPECT_EQ(FromProto(proto)->draw_from, trajectory::DrawFrom::kBlock);
+  proto.set_draw_from("page");
+  EXPECT_THAT(std::string(FromProto(proto).status().message()), HasSubstr("'page'"));
+}
+
 TEST(WeightsCodecTest, AManifestComesBackAsItWas) {
   weights::Manifest sent;
   sent.job_id = "add-1";
