@@ -15,7 +15,23 @@ checkpoint::DescriptorOverrides Overrides(const ModelOptions& options) {
   return overrides;
 }
 
+constexpr char kBfloat16[] = "bfloat16";
+
+model::LoadOptions WithDtype(const ModelOptions& options, model::LoadOptions load_options) {
+  load_options.dtype = options.dtype == kBfloat16 ? torch::kBFloat16 : torch::kFloat32;
+  return load_options;
+}
+
 }  // namespace
+
+void AddDtypeOption(CLI::App* app, ModelOptions* options) {
+  app->add_option("--dtype", options->dtype,
+                  "float32 or bfloat16: what weights are kept and computed in; weights stored so "
+                  "are used from the mapped files. Log-probabilities are float32 in both")
+      ->check(CLI::IsMember({"float32", kBfloat16}))
+      ->type_name("TYPE")
+      ->capture_default_str();
+}
 
 void AddModelOptions(CLI::App* app, ModelOptions* options) {
   app->add_option("--model", options->path, "Hugging Face checkpoint folder")
@@ -39,7 +55,7 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options,
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, load_options));
+                         model::Transformer::Load(folder, WithDtype(options, load_options)));
   return LoadedModel{std::move(folder), std::move(model)};
 }
 
@@ -49,8 +65,9 @@ absl::StatusOr<LoadedModel> RandomModel(const ModelOptions& options, uint64_t se
   DTRPO_ASSIGN_OR_RETURN(
       checkpoint::CheckpointFolder folder,
       checkpoint::CheckpointFolder::OpenWithoutTensors(options.path, Overrides(options)));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Random(folder.descriptor(), seed, load_options));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<model::Transformer> model,
+      model::Transformer::Random(folder.descriptor(), seed, WithDtype(options, load_options)));
   return LoadedModel{std::move(folder), std::move(model)};
 }
 

@@ -34,27 +34,40 @@ constexpr char kHelp[] =
   blocks               of each response block: block, steps (T_b: steps with targets), drawn_steps,
                        terms (one per drawn step: log-probability of the targets it committed) and
                        first_token_term (of the block-first token at step 0, or null)
-logprob = sum over blocks of steps / (drawn steps) * sum of terms + first_token_term.
+logprob = sum over blocks of steps / (drawn steps) * sum of terms + first_token_term; with
+draws from the sequence, steps and drawn steps are those of all blocks together.
 Log-probabilities are natural, untempered, over the full vocabulary without the mask token.
 
 Example: dtrpo score --model DIR --input t.jsonl --output s.jsonl --exact)";
+
+bool IsBidirectional(const checkpoint::ModelDescriptor& descriptor) {
+  return descriptor.attention == checkpoint::Attention::kBidirectional;
+}
 
 }  // namespace
 
 void ScoreCommand::AddOptions(CLI::App* app) {
   app->footer(kHelp);
   AddModelOptions(app, &model_);
+  AddDtypeOption(app, &model_);
   app->add_option("--input", input_path_, "trajectories, JSONL")->required()->type_name("FILE");
   app->add_option("--output", output_path_, "scores, JSONL; an existing file is replaced")
       ->required()
       ->type_name("FILE");
   CLI::Option* exact = app->add_flag("--exact", plan_.exact, "score every step of every block");
-  app->add_option("--draws", plan_.draws,
-                  "K steps per block, drawn without replacement; K >= T_b is exact")
+  app->add_option(
+         "--draws", plan_.draws,
+         "K steps per block (see --draw-from), drawn without replacement; K >= T_b is exact")
       ->check(CLI::Range(1, 1 << 20))
       ->excludes(exact)
       ->type_name("K")
       ->capture_default_str();
+  app->add_option("--draw-from", draw_from_,
+                  "block: K steps of each block; sequence: K states of the whole answer; default: "
+                  "block, and sequence for bidirectional models")
+      ->check(CLI::IsMember({"block", "sequence"}))
+      ->excludes(exact)
+      ->type_name("WHAT");
   app->add_option("--seed", plan_.job_seed, "the job seed that the draws derive from")
       ->excludes(exact)
       ->type_name("S")
@@ -63,6 +76,11 @@ void ScoreCommand::AddOptions(CLI::App* app) {
 
 absl::Status ScoreCommand::Run() {
   DTRPO_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(model_));
+  if (!draw_from_.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(plan_.draw_from, trajectory::ParseDrawFrom(draw_from_));
+  } else if (IsBidirectional(loaded.folder.descriptor())) {
+    plan_.draw_from = trajectory::DrawFrom::kSequence;
+  }
   DTRPO_ASSIGN_OR_RETURN(const std::vector<trajectory::Trajectory> trajectories,
                          ReadTrajectories(loaded.folder.descriptor()));
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<base::WritableFile> output,
@@ -104,7 +122,8 @@ absl::StatusOr<std::vector<trajectory::Trajectory>> ScoreCommand::ReadTrajectori
     const std::string where = absl::StrCat(input_path_, ":", number);
     DTRPO_ASSIGN_OR_RETURN(trajectory::Trajectory t,
                            base::Annotate(wire::FromJsonLine(line, descriptor.vocab_size), where));
-    if (t.block_size != descriptor.block_size) {
+    // The attention of a bidirectional model knows no blocks.
+    if (t.block_size != descriptor.block_size && !IsBidirectional(descriptor)) {
       return absl::InvalidArgumentError(absl::StrCat(where, ": field 'block_size': ", t.block_size,
                                                      ", but the model's is ",
                                                      descriptor.block_size));
@@ -138,7 +157,8 @@ absl::StatusOr<std::string> ScoreCommand::ScoreLines(
   return lines;
 }
 
-// Rows of its forward: the clean sequence and one block per scored state, at most.
+// Rows of its forward: the clean sequence and one block per scored state, at most. Bidirectional
+// states bring the whole sequence each, but the scorer puts them into several forwards itself.
 int64_t ScoreCommand::Rows(const trajectory::Trajectory& t) const {
   int64_t rows = static_cast<int64_t>(t.prompt_tokens.size() + t.response_tokens.size());
   for (const trajectory::ResponseBlock& block : trajectory::ResponseBlocks(t)) {

@@ -68,9 +68,8 @@ TrajectoryScore MakeScore(const Trajectory& t, const MaskPlanOptions& options,
       for (const int64_t i : state.targets) block.terms.back() += value(i);
     }
     if (!block.terms.empty()) {
-      const double weight =
-          static_cast<double>(block.steps) / static_cast<double>(block.terms.size());
-      score.logprob += weight * std::accumulate(block.terms.begin(), block.terms.end(), 0.0);
+      score.logprob += StatesPerDraw(plan, block.block) *
+                       std::accumulate(block.terms.begin(), block.terms.end(), 0.0);
     }
     score.blocks.push_back(std::move(block));
   }

@@ -26,7 +26,8 @@ struct BlockScore {
 struct TrajectoryScore {
   std::string id;
   // sum over blocks of (steps / drawn steps) * sum of terms, and of the block-first terms: exact
-  // when every step was drawn, else an unbiased estimate.
+  // when every step was drawn, else an unbiased estimate. With draws from the sequence, steps and
+  // drawn steps are those of all blocks together.
   double logprob = 0;
   std::vector<double> token_logprob;  // exact mode only: per response token, 0 if never committed
   std::vector<BlockScore> blocks;

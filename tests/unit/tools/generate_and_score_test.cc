@@ -1,18 +1,16 @@
 // `dtrpo generate` and `dtrpo score` as scripts use them, on a committed tiny checkpoint.
+#include "tests/unit/tools/generate_and_score.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "nlohmann/json.hpp"
-#include "tools/dtrpo/cli.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -20,77 +18,6 @@ namespace {
 using nlohmann::json;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
-using ::testing::internal::CaptureStderr;
-using ::testing::internal::CaptureStdout;
-using ::testing::internal::GetCapturedStderr;
-using ::testing::internal::GetCapturedStdout;
-
-const char kModel[] = DTRPO_SOURCE_DIR "/tests/golden/model/fast_dllm_4_2_tied";
-
-struct Outcome {
-  int exit_code = 0;
-  std::string out, err;
-};
-
-Outcome Dtrpo(const std::vector<std::string>& arguments) {
-  std::vector<const char*> argv = {"dtrpo"};
-  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-  Outcome outcome;
-  CaptureStdout();
-  CaptureStderr();
-  outcome.exit_code = RunCli(static_cast<int>(argv.size()), argv.data());
-  outcome.err = GetCapturedStderr();
-  outcome.out = GetCapturedStdout();
-  return outcome;
-}
-
-class GenerateAndScoreTest : public ::testing::Test {
- protected:
-  GenerateAndScoreTest() {
-    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    prefix_ = absl::StrCat(::testing::TempDir(), "dtrpo_", name, "_");
-    std::ofstream prompts(Path("p.jsonl"));
-    for (int length = 1; length <= 9; ++length) {
-      json line = {{"id", absl::StrCat("p", length)}, {"prompt_tokens", json::array()}};
-      for (int i = 0; i < length; ++i) line["prompt_tokens"].push_back(4 + (7 * i + length) % 36);
-      prompts << line.dump() << "\n";
-    }
-  }
-
-  std::string Path(const std::string& name) const { return prefix_ + name; }
-
-  Outcome Generate(std::vector<std::string> more, const std::string& output = "t.jsonl") const {
-    std::vector<std::string> arguments = {"generate",   "--model",          kModel,
-                                          "--prompts",  Path("p.jsonl"),    "--output",
-                                          Path(output), "--max-new-tokens", "10"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return Dtrpo(arguments);
-  }
-
-  Outcome Score(std::vector<std::string> more, const std::string& output = "s.jsonl") const {
-    std::vector<std::string> arguments = {"score",         "--model",  kModel,      "--input",
-                                          Path("t.jsonl"), "--output", Path(output)};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return Dtrpo(arguments);
-  }
-
-  std::string Content(const std::string& name) const {
-    std::ostringstream content;
-    content << std::ifstream(Path(name)).rdbuf();
-    return content.str();
-  }
-
-  std::vector<json> Lines(const std::string& name) const {
-    std::vector<json> lines;
-    for (const absl::string_view line : absl::StrSplit(Content(name), '\n', absl::SkipEmpty())) {
-      lines.push_back(json::parse(line));
-    }
-    return lines;
-  }
-
- private:
-  std::string prefix_;
-};
 
 TEST_F(GenerateAndScoreTest, GenerateWritesOneTrajectoryALineAndASummary) {
   const Outcome outcome = Generate({"--unmask", "steps:2"});
@@ -175,7 +102,9 @@ TEST_F(GenerateAndScoreTest, WrongUsageExitsWithTwo) {
   EXPECT_EQ(Dtrpo({"generate"}).exit_code, kExitUsage);
   EXPECT_EQ(Generate({"--unmask", "steps:0"}).exit_code, kExitUsage);
   EXPECT_EQ(Generate({"--top-p", "0"}).exit_code, kExitUsage);
+  EXPECT_EQ(Generate({"--dtype", "int4"}).exit_code, kExitUsage);
   EXPECT_EQ(Score({"--exact", "--draws", "2"}).exit_code, kExitUsage);
+  EXPECT_EQ(Score({"--draw-from", "page"}).exit_code, kExitUsage);
   EXPECT_THAT(Dtrpo({"generate"}).err, HasSubstr("dtrpo generate: --"));
   const Outcome samples = Generate({"--samples", "2"});
   EXPECT_EQ(samples.exit_code, kExitUsage);
@@ -199,10 +128,10 @@ TEST_F(GenerateAndScoreTest, FailuresAreOneLineThatNamesThePlace) {
   ExpectFailure(Dtrpo({"generate", "--model", "/no/such/folder", "--prompts", Path("p.jsonl"),
                        "--output", Path("t.jsonl")}),
                 "/no/such/folder");
-  ExpectFailure(Dtrpo({"generate", "--model", kModel, "--prompts", Path("none.jsonl"), "--output",
+  ExpectFailure(Dtrpo({"generate", "--model", model_, "--prompts", Path("none.jsonl"), "--output",
                        Path("t.jsonl")}),
                 "none.jsonl");
-  ExpectFailure(Dtrpo({"generate", "--model", kModel, "--prompts", Path("p.jsonl"), "--output",
+  ExpectFailure(Dtrpo({"generate", "--model", model_, "--prompts", Path("p.jsonl"), "--output",
                        Path("t.jsonl"), "--max-new-tokens", "256"}),
                 "p.jsonl:1: the prompt is too long");
   ExpectFailure(Generate({"--sub-block", "5"}), "sub_block 5");
