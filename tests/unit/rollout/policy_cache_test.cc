@@ -1,0 +1,131 @@
+#include "services/rollout/policy_cache.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include "common/base/check.h"
+#include "common/training/training_state.h"
+#include "common/training/weights_image.h"
+#include "services/rollout/base_image.h"
+#include "tests/support/tiny_checkpoint.h"
+
+namespace dtrpo::rollout {
+namespace {
+
+using ::testing::HasSubstr;
+
+class PolicyCacheTest : public ::testing::Test {
+ protected:
+  PolicyCacheTest() : path_(support::TestFolder() + "/base") {
+    support::WriteTinyCheckpoint(path_);
+  }
+
+  static checkpoint::CheckpointFolder Open(const std::string& path) {
+    auto folder = checkpoint::CheckpointFolder::Open(path);
+    DTRPO_CHECK_OK(folder);
+    return *std::move(folder);
+  }
+
+  // What a learner would push as this version: random weights of `seed`.
+  std::shared_ptr<const weights::Image> Version(int64_t version, uint64_t seed,
+                                                int64_t generation = 0) const {
+    const auto model = model::Transformer::Random(Open(path_).descriptor(), seed, {});
+    DTRPO_CHECK_OK(model);
+    const auto image = training::MakeImage(**model, "job", version, generation);
+    DTRPO_CHECK_OK(image);
+    return *image;
+  }
+
+  static torch::Tensor Logits(const model::Transformer& model) {
+    torch::NoGradGuard no_grad;
+    model::RowBatch rows;
+    rows.token_ids = {1, 5, 9, 39};
+    rows.positions = {0, 1, 2, 3};
+    rows.segments = {{0, 4, {{0, 4}}}};
+    return model.Head(model.Forward(rows));
+  }
+
+  const model::Transformer* Get(PolicyCache& cache,
+                                const std::shared_ptr<const weights::Image>& image) {
+    const auto policy = cache.Get(image);
+    EXPECT_TRUE(policy.ok()) << policy.status();
+    return policy.value_or(nullptr);
+  }
+
+  const std::string path_;
+};
+
+TEST_F(PolicyCacheTest, TheBaseImageIsVersionZeroAsTheLearnerRegistersIt) {
+  const auto image = BaseImage(Open(path_), "job");
+  ASSERT_TRUE(image.ok()) << image.status();
+  const auto learners = training::MakeImage(*support::LoadModel(path_, true), "job", 0, 0);
+  EXPECT_TRUE(weights::SameBits((*image)->manifest(), (*learners)->manifest()));
+  PolicyCache cache(Open(path_).descriptor());
+  EXPECT_TRUE(torch::equal(Logits(*Get(cache, *image)), Logits(*support::LoadModel(path_))));
+}
+
+// The learner trains and pushes float32, whatever the checkpoint holds.
+TEST_F(PolicyCacheTest, ABfloat16CheckpointIsHeldInTheTypeThatIsPushed) {
+  const checkpoint::CheckpointFolder folder = Open(path_);
+  const auto small =
+      model::Transformer::Random(folder.descriptor(), 4, {.dtype = torch::kBFloat16});
+  ASSERT_TRUE(small.ok());
+  const std::string path = path_ + "-bf16";
+  ASSERT_TRUE(
+      training::WriteTrainingCheckpoint(base::PosixFileSystem(), path, **small, folder, nullptr, {})
+          .ok());
+  const auto image = BaseImage(Open(path), "job");
+  ASSERT_TRUE(image.ok()) << image.status();
+  const auto pushed = training::MakeImage(*support::LoadModel(path, true), "job", 1, 0);
+  EXPECT_EQ((*image)->manifest().sha256, (*pushed)->manifest().sha256);
+  EXPECT_EQ((*image)->manifest().tensors[0].dtype, "F32");
+}
+
+TEST_F(PolicyCacheTest, AVersionIsMadeOnceAndItsParametersAreTheImagesBytes) {
+  PolicyCache cache(Open(path_).descriptor());
+  const auto image = Version(1, 11);
+  const model::Transformer* policy = Get(cache, image);
+  EXPECT_EQ(Get(cache, image), policy);
+  const weights::TensorSpec& first = image->manifest().tensors[0];
+  EXPECT_EQ(policy->NamedParameters()[0].second.const_data_ptr(),
+            static_cast<const void*>(image->TensorBytes(first).data()));
+}
+
+TEST_F(PolicyCacheTest, OtherBitsUnderANumberAreAnotherPolicy) {
+  PolicyCache cache(Open(path_).descriptor());
+  const torch::Tensor before = Logits(*Get(cache, Version(1, 11)));
+  const torch::Tensor after = Logits(*Get(cache, Version(1, 12, /*generation=*/1)));
+  EXPECT_FALSE(torch::equal(before, after));
+}
+
+TEST_F(PolicyCacheTest, AKeptPolicyOutlivesItsImageInTheStore) {
+  PolicyCache cache(Open(path_).descriptor());
+  std::shared_ptr<const weights::Image> one = Version(1, 11), two = Version(2, 12);
+  const std::weak_ptr<const weights::Image> image_one = one, image_two = two;
+  const model::Transformer* policy = Get(cache, one);
+  Get(cache, two);
+  const torch::Tensor before = Logits(*policy).clone();
+  one.reset();
+  two.reset();
+  cache.KeepOnly({1, 7});
+  EXPECT_FALSE(image_one.expired());
+  EXPECT_TRUE(image_two.expired());
+  EXPECT_TRUE(torch::equal(Logits(*policy), before));
+}
+
+TEST_F(PolicyCacheTest, WeightsThatArentFiniteAreRefusedNamingVersionAndTensor) {
+  const auto model = model::Transformer::Random(Open(path_).descriptor(), 1, {});
+  ASSERT_TRUE(model.ok());
+  torch::Tensor embedding = (*model)->NamedParameters()[0].second;
+  embedding.fill_(std::numeric_limits<float>::quiet_NaN());
+  PolicyCache cache(Open(path_).descriptor());
+  const auto policy = cache.Get(*training::MakeImage(**model, "job", 9, 0));
+  EXPECT_THAT(std::string(policy.status().message()), HasSubstr("version 9"));
+  EXPECT_THAT(std::string(policy.status().message()),
+              HasSubstr((*model)->NamedParameters()[0].first));
+}
+
+}  // namespace
+}  // namespace dtrpo::rollout
