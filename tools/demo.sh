@@ -48,6 +48,15 @@ export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 bin=build/release/bin
 job_file=examples/arithmetic/job.yaml
 mkdir -p "$dir/logs"
+dir=$(cd "$dir" && pwd)
+
+progress_pid=
+stop_progress() {
+  [[ -n $progress_pid ]] || return 0
+  kill "$progress_pid" 2>/dev/null || true
+  wait "$progress_pid" 2>/dev/null || true
+  progress_pid=
+}
 
 cluster_pid=
 stop_cluster() {
@@ -63,6 +72,7 @@ stage_started=0
 stages=()
 on_exit() {
   local code=$?
+  stop_progress
   stop_cluster
   ((code == 0)) || [[ -z $stage ]] || echo "demo.sh: stage $stage failed; log: $stage_log" >&2
 }
@@ -78,20 +88,29 @@ begin() {
 }
 end() { stages+=("$stage $((SECONDS - stage_started)) s"); stage=; }
 
-# run STAGE COMMAND...: output goes to the stage's log; its last line is shown now and then.
-run() {
-  begin "$1"
-  shift
-  "$@" >"$stage_log" 2>&1 </dev/null &
-  local pid=$! shown='' line='' waited=0
-  while kill -0 "$pid" 2>/dev/null; do
-    sleep 1
+# The last line of the stage's log, now and then.
+show_progress() {
+  local shown='' line='' waited=0
+  while sleep 1; do
     ((++waited % 15 == 0)) || continue
     line=$(tail -n 1 "$stage_log" | cut -c 1-100)
     if [[ $line != "$shown" ]]; then echo "   $line"; fi
     shown=$line
   done
-  if ! wait "$pid"; then tail -n 20 "$stage_log" >&2; exit 1; fi
+}
+
+# run STAGE COMMAND...: output goes to the stage's log. The command stays in the foreground, where
+# Ctrl-C reaches it.
+run() {
+  begin "$1"
+  shift
+  : >"$stage_log"
+  show_progress &
+  progress_pid=$!
+  local ended=well
+  "$@" >"$stage_log" 2>&1 </dev/null || ended=badly
+  stop_progress
+  if [[ $ended == badly ]]; then tail -n 20 "$stage_log" >&2; exit 1; fi
   end
 }
 
