@@ -201,6 +201,7 @@ int64_t JobRun::AdmittedPairs() const {
 
 v1::LeasePromptsResponse JobRun::Lease(const v1::LeasePromptsRequest& request, absl::Time now) {
   v1::LeasePromptsResponse response;
+  if (request.holds_no_lease()) ReleaseLost(request.worker_id());
   const bool leasing = state() == JobState::kRunning || state() == JobState::kRestarting;
   if (!leasing) {
     response.set_reason(absl::StrCat("the job is ", Name(state())));
@@ -233,6 +234,16 @@ v1::LeasePromptsResponse JobRun::Lease(const v1::LeasePromptsRequest& request, a
   }
   if (!response.leases().empty()) Changed();
   return response;
+}
+
+// A reply that is lost takes its leases with it. Without this they would fill the admission until
+// they run out.
+void JobRun::ReleaseLost(const std::string& worker_id) {
+  const int lost = ledger_.ReleaseWorker(worker_id) + evaluations_.ReleaseWorker(worker_id);
+  if (lost == 0) return;
+  base::LogWarning("leases that never arrived are free again",
+                   {{"job", id_}, {"worker", worker_id}, {"leases", lost}});
+  Changed();
 }
 
 std::vector<v1::PromptLease> JobRun::LeaseTraining(const v1::LeasePromptsRequest& request,

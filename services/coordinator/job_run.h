@@ -116,6 +116,7 @@ class JobRun {
   std::string Missing(const WorkerRegistry& workers) const;
   void AdvanceRunning(const WorkerRegistry& workers, absl::Time now);
   void SucceedIfComplete(absl::Time now);
+  void ReleaseLost(const std::string& worker_id);
   std::vector<v1::PromptLease> LeaseTraining(const v1::LeasePromptsRequest& request, absl::Time now,
                                              std::string& reason);
   void CountTraining(const v1::PromptResult& result, absl::Time now);

@@ -39,6 +39,7 @@ v1::Assignment JobRun::AssignmentFor(absl::string_view role) const {
     *assignment.mutable_newest_manifest() = versions_.newest_manifest();
   }
   for (int64_t version : evaluations_.PinnedVersions()) assignment.add_pinned_versions(version);
+  assignment.set_training_finished(training_finished_);
   return assignment;
 }
 

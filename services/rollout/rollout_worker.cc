@@ -19,6 +19,8 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Seconds(1);
 constexpr absl::Duration kAfterFailure = absl::Seconds(2);
 constexpr absl::Duration kMaxLeasePause = absl::Milliseconds(500);
+// A full store is asked again after this long, if the pairs are still wanted then.
+constexpr absl::Duration kInsertPatience = absl::Seconds(3);
 
 PromptTask ToTask(const v1::PromptLease& lease) {
   return {.evaluate = lease.kind() == v1::EVALUATE,
@@ -128,11 +130,16 @@ bool RolloutWorker::KeepGoing(const Session& session) const {
   return assignment.job().job_id() == session.job.job_id() && !wire::IsFinal(assignment.state());
 }
 
+bool RolloutWorker::KeepTraining(const Session& session) const {
+  return KeepGoing(session) && !agent_->assignment().training_finished();
+}
+
 std::vector<v1::PromptLease> RolloutWorker::Lease(const Session& session) {
   v1::LeasePromptsRequest request;
   *request.mutable_job() = session.job;
   request.set_worker_id(agent_->worker_id());
   request.set_max_prompts(options_.lease_prompts);
+  request.set_holds_no_lease(true);  // the ones before are reported, or given up
   request.set_version(deps_.versions->NewestVersion());
   for (int64_t version : deps_.versions->Held()) request.add_versions_held(version);
   absl::StatusOr<v1::LeasePromptsResponse> response =
@@ -181,17 +188,18 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
                                     .prompt_attempt = lease.prompt_attempt(),
                                     .pairs = std::move(result.pairs)};
   const absl::Time started = deps_.clock->Now();
-  absl::Status status;
-  do {  // back-pressure lasts as long as it lasts; the wait is registered by the client
-    status =
-        session.replay
-            ->Insert({session.job.job_id(), 0}, outcome, deps_.clock->Now() + options_.call_timeout)
-            .status();
-  } while (base::IsRetryable(status) && KeepGoing(session));
+  // Back-pressure lasts as long as it lasts; the wait is registered by the client.
+  absl::Status status = absl::UnavailableError("training has ended");
+  while (base::IsRetryable(status) && KeepTraining(session)) {
+    status = session.replay
+                 ->Insert({session.job.job_id(), 0}, outcome,
+                          deps_.clock->Now() + std::min(options_.call_timeout, kInsertPatience))
+                 .status();
+  }
   deps_.metrics->insert_wait_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   if (!status.ok()) {
     // A store that doesn't know the job lost it, which is no fault of the prompt.
-    const bool returned = !KeepGoing(session) || absl::IsNotFound(status);
+    const bool returned = !KeepTraining(session) || absl::IsNotFound(status);
     done.set_outcome(returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
     if (!returned) done.set_error(absl::StrCat("insert: ", status.message()));
     (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
@@ -231,7 +239,10 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
         image != nullptr) {
       absl::StatusOr<const model::Transformer*> policy = session.policies->Get(image);
       results = policy.ok() ? session.sampler->Run(**policy, version, tasks,
-                                                   [&] { return KeepGoing(session); })
+                                                   [&, evaluate = evaluate] {
+                                                     return evaluate ? KeepGoing(session)
+                                                                     : KeepTraining(session);
+                                                   })
                             : policy.status();
     }
     deps_.metrics->sample_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));

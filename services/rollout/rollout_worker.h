@@ -72,6 +72,9 @@ class RolloutWorker {
   void ReportResults(const Session& session, const std::vector<v1::PromptResult>& results);
   // The job is still this worker's, and the process isn't leaving.
   bool KeepGoing(const Session& session) const;
+  // Also false once no learner waits for training prompts any more. Replay then refuses their pairs
+  // (it has all that the job's steps take), and the final evaluation waits for this worker.
+  bool KeepTraining(const Session& session) const;
   void Follow(const v1::Assignment& assignment);
   wire::WorkerReport Report() ABSL_LOCKS_EXCLUDED(mutex_);
   void SetState(std::string job_id, std::string state) ABSL_LOCKS_EXCLUDED(mutex_);

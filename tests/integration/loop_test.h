@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/file_system.h"
+#include "tests/support/run_program.h"
 #include "tests/support/test_cluster.h"
 #include "tests/support/toy_task.h"
 
@@ -46,6 +48,15 @@ class LoopTest : public ::testing::Test {
     auto cluster = support::TestCluster::Start(std::move(options));
     ASSERT_TRUE(cluster.ok()) << cluster.status();
     cluster_ = *std::move(cluster);
+  }
+
+  // What a process under test wrote to its terminal goes to a file of the folder.
+  support::ProgramResult Run(std::vector<std::string> arguments,
+                             absl::Duration timeout = absl::Seconds(30)) const {
+    arguments[0] = absl::StrCat(DTRPO_BIN_DIR, "/", arguments[0]);
+    auto result = support::RunProgram(arguments, folder_ + "/program.log", timeout);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.value_or(support::ProgramResult{.exit_code = -1, .output = ""});
   }
 
   double ReplayMetric(const std::string& name) const {

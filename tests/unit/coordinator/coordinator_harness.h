@@ -141,8 +141,10 @@ class CoordinatorHarness : public testing::Test {
   }
   v1::JobState State(const std::string& id) { return Get(id).state(); }
 
-  v1::LeasePromptsResponse Lease(const std::string& id, int max, int64_t version = 0) {
+  v1::LeasePromptsResponse Lease(const std::string& id, int max, int64_t version = 0,
+                                 bool holds_no_lease = false) {
     v1::LeasePromptsRequest request;
+    request.set_holds_no_lease(holds_no_lease);
     request.mutable_job()->set_job_id(id);
     request.set_worker_id(rollout_);
     request.set_max_prompts(max);

@@ -84,9 +84,11 @@ TEST_F(CoordinatorLearnerTest, AJobSucceedsAfterTheFinalEvaluation) {
   ASSERT_TRUE(Publish(id, 1).ok());
   replay_.AddEvent(v1::PromptEvent::STORED, used);
   replay_.AddEvent(v1::PromptEvent::CONSUMED, used);
+  EXPECT_FALSE(Beat(rollout_, id).training_finished());
   ASSERT_TRUE(Finish(id, true).ok());
   EXPECT_EQ(State(id), v1::RUNNING);
   EXPECT_EQ(Get(id).reason(), "final evaluation");
+  EXPECT_TRUE(Beat(rollout_, id).training_finished());  // hand training prompts back
   versions_ = {0, 1};
   Evaluate(id, true);
   EXPECT_EQ(State(id), v1::RUNNING);  // the last events aren't known yet

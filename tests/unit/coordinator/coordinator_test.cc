@@ -170,6 +170,18 @@ TEST_F(CoordinatorTest, ALostRolloutsPromptsAreLeasedAgain) {
   EXPECT_EQ(registry_.Value("dtrpo_coordinator_workers_lost_total"), 1);
 }
 
+TEST_F(CoordinatorTest, LeasesThatNeverArrivedAreFreeAtTheNextCall) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lost = Lease(id, 1).leases(0);
+  const v1::LeasePromptsResponse next = Lease(id, 2, 0, /*holds_no_lease=*/true);
+  ASSERT_EQ(next.leases_size(), 2);
+  EXPECT_EQ(next.leases(0).prompt_index(), lost.prompt_index());
+  EXPECT_EQ(next.leases(0).prompt_attempt(), lost.prompt_attempt());
+  EXPECT_NE(next.leases(0).lease_id(), lost.lease_id());
+  EXPECT_EQ(Get(id).prompts().leased(), 2);
+}
+
 TEST_F(CoordinatorTest, ARepeatedReportCountsOnce) {
   const std::string id = Run();
   Evaluate(id, true);
