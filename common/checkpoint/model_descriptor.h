@@ -38,7 +38,7 @@ struct ModelDescriptor {
   int64_t vocab_size = 0;           // V, rows of the embedding; the tokenizer may know fewer
   double rope_theta = 0;
   double rms_norm_eps = 0;
-  double initializer_range = 0.02;  // standard deviation of random matrices
+  double initializer_range = 0.02;   // standard deviation of random matrices
   bool tie_word_embeddings = false;  // the head is the embedding and has no tensor of its own
   bool qkv_bias = false;
   bool qk_norm = false;  // RMSNorm per head on q and k before RoPE

@@ -55,8 +55,8 @@ class Transformer {
   static absl::StatusOr<std::unique_ptr<Transformer>> FromTensors(
       const checkpoint::ModelDescriptor& descriptor, NamedTensors tensors,
       const LoadOptions& options);
-  // Random weights, normal(0, initializer_range) and ones for norms (the start of `dtrpo sft --init`): a pure
-  // function of descriptor and seed.
+  // Random weights, normal(0, initializer_range) and ones for norms (the start of `dtrpo sft
+  // --init`): a pure function of descriptor and seed.
   static absl::StatusOr<std::unique_ptr<Transformer>> Random(
       const checkpoint::ModelDescriptor& descriptor, uint64_t seed, const LoadOptions& options);
 

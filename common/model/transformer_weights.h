@@ -56,8 +56,8 @@ absl::StatusOr<TransformerWeights> AssembleWeights(const checkpoint::ModelDescri
                                                    const NamedTensors& tensors, torch::Dtype dtype,
                                                    absl::string_view source);
 
-// normal(0, initializer_range) for matrices, ones for norms, zeros for biases. Each tensor is a function of
-// (seed, its name) alone and doesn't change with LibTorch's version.
+// normal(0, initializer_range) for matrices, ones for norms, zeros for biases. Each tensor is a
+// function of (seed, its name) alone and doesn't change with LibTorch's version.
 TransformerWeights RandomWeights(const checkpoint::ModelDescriptor& descriptor, uint64_t seed,
                                  torch::Dtype dtype);
 

@@ -247,8 +247,8 @@ TEST_F(SequenceStateTest, BidirectionalCanvasStandsFromTheStartAndBlocksFollowOn
   EXPECT_EQ(state.prompt_rows(), 0);
   EXPECT_EQ(state.forward_position(), 0);
   // P = 3, M = 6, B = 4: a canvas of two blocks from position 3 on.
-  EXPECT_THAT(state.forward_tokens(), ElementsAre(1, 2, 3, kMask, kMask, kMask, kMask, kMask, kMask,
-                                                  kMask, kMask));
+  EXPECT_THAT(state.forward_tokens(),
+              ElementsAre(1, 2, 3, kMask, kMask, kMask, kMask, kMask, kMask, kMask, kMask));
   EXPECT_EQ(state.stage(), Stage::kDenoise);  // no step-0 token although tokens are shifted
   EXPECT_THAT(QueriedPositions(state), ElementsAre(3, 4, 5, 6));
   EXPECT_EQ(state.Queries()[0].row_position, 2);

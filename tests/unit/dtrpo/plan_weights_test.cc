@@ -84,8 +84,7 @@ MaskPlan DrawnFromSequence() {
   t.response_tokens = {1, 2, 3, 4, 5, 6, 7, 8};
   t.unmask_step = {1, 1, 2, 2, 1, 1, 1, 2};
   t.sampler.first_token = trajectory::FirstToken::kNone;
-  MaskPlan plan =
-      MakeMaskPlan(t, {.exact = true, .draw_from = trajectory::DrawFrom::kSequence}, 0);
+  MaskPlan plan = MakeMaskPlan(t, {.exact = true, .draw_from = trajectory::DrawFrom::kSequence}, 0);
   plan.blocks[0].states.clear();
   plan.blocks[1].states.pop_back();
   plan.target_count = 3;
