@@ -43,8 +43,7 @@ ReplayWork JobRun::DesiredReplayWork() const {
   if (replay_ == ReplayState::kUnopened) {
     work.open = true;
     work.options = OptionsOf(spec_);
-    work.options.set_first_batch(
-        std::min(std::max<int64_t>(checkpoint_step_, 0) + 1, spec_.training.steps));
+    work.options.set_first_batch(std::max<int64_t>(checkpoint_step_, 0) + 1);
     return work;
   }
   work.newest_version = versions_.newest();

@@ -164,14 +164,17 @@ absl::Status LearnerRun::Checkpoint() {
       [&](absl::Time deadline) { return deps_.peers->RegisterCheckpoint(step_, path, deadline); }));
   DTRPO_RETURN_IF_ERROR(root.SetLatest(step_));
   DTRPO_FAULT_POINT("learner.before_acknowledge");
-  DTRPO_RETURN_IF_ERROR(
-      Persist(absl::StrCat("acknowledgement of batch ", step_), "replay",
-              [&](absl::Time deadline) { return deps_.peers->Acknowledge(step_, deadline); }));
+  DTRPO_RETURN_IF_ERROR(Acknowledge());
   checkpointed_step_ = step_;
   checkpoint_path_ = path;
   deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step_}, {"path", path}});
   return root.Prune(std::max(1, options_.spec.training.keep_checkpoints)).status();
+}
+
+absl::Status LearnerRun::Acknowledge() {
+  return Persist(absl::StrCat("acknowledgement of batch ", step_), "replay",
+                 [&](absl::Time deadline) { return deps_.peers->Acknowledge(step_, deadline); });
 }
 
 absl::StatusOr<bool> LearnerRun::Report(const training::StepOutcome& outcome) {
@@ -285,6 +288,9 @@ absl::Status LearnerRun::Train() {
 absl::Status LearnerRun::Run() {
   absl::Status status = Load();
   if (status.ok()) status = PublishLoaded();
+  // The attempt before may have died between the checkpoint and this: then replay would soon form
+  // no more batches.
+  if (status.ok() && resumed_step_ > 0) status = Acknowledge();
   if (status.ok()) status = Train();
   if (status.ok() || leaving()) return absl::OkStatus();
   // What may get better was tried again all along; another attempt would meet the rest too.

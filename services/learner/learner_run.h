@@ -87,6 +87,8 @@ class LearnerRun {
   // Returns whether the coordinator asks for an early checkpoint.
   absl::StatusOr<bool> Report(const training::StepOutcome& outcome);
   absl::Status Checkpoint();
+  // Replay may forget the batches up to the newest step.
+  absl::Status Acknowledge();
   absl::Status Finish(bool succeeded, const std::string& reason);
   // Waits while paused. False: stop.
   bool MayContinue() ABSL_LOCKS_EXCLUDED(mutex_);

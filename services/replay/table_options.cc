@@ -47,7 +47,8 @@ absl::StatusOr<TableOptions> Complete(TableOptions options) {
   DTRPO_RETURN_IF_ERROR(CheckRange("total_steps", options.total_steps, 1, kMostSteps));
   DTRPO_RETURN_IF_ERROR(CheckRange("checkpoint_every", options.checkpoint_every, 1, kMost));
   DTRPO_RETURN_IF_ERROR(CheckRange("prefetch_batches", options.prefetch_batches, 1, kMost));
-  DTRPO_RETURN_IF_ERROR(CheckRange("first_batch", options.first_batch, 1, options.total_steps));
+  // One beyond the last: the checkpoint that a job goes on from holds them all.
+  DTRPO_RETURN_IF_ERROR(CheckRange("first_batch", options.first_batch, 1, options.total_steps + 1));
   DTRPO_RETURN_IF_ERROR(CheckRange("max_bytes", options.max_bytes, 1, kMostStored));
   // Two factors of 2^24 each keep the sum below 2^49.
   DTRPO_RETURN_IF_ERROR(CheckRange("publish_every * (max_staleness + 1)",

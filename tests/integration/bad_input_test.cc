@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 
 class BadInputTest : public LoopTest {
  protected:
-  void SetUp() override { ASSERT_NO_FATAL_FAILURE(MakeTask()); }
+  void SetUp() override { ASSERT_NO_FATAL_FAILURE(MakeTask(/*base_steps=*/1)); }
 
   static std::string Read(const std::string& path) {
     const auto content = base::PosixFileSystem()->Read(path);
@@ -114,7 +114,8 @@ TEST_F(BadInputTest, PromptThatIsTooLongIsNamed) {
   const std::string prompts = folder_ + "/long.jsonl";
   Write(prompts, absl::StrCat(R"({"id": "short", "prompt": "a"})", "\n",
                               R"({"id": "long", "prompt": ")", std::string(2000, 'x'), "\"}\n"));
-  ExpectOneLine(Generate(task_.base(), prompts), {prompts + ":2", "too long", "max_position_embeddings"});
+  ExpectOneLine(Generate(task_.base(), prompts),
+                {prompts + ":2", "too long", "max_position_embeddings"});
 }
 
 TEST_F(BadInputTest, UnknownFieldOfAServiceConfigurationIsNamed) {
@@ -141,8 +142,13 @@ TEST_F(BadInputTest, PortInUseIsNamed) {
   close(taken);
 }
 
+class BadJobTest : public BadInputTest {
+ protected:
+  void SetUp() override { ASSERT_NO_FATAL_FAILURE(MakeTask()); }  // a base that finds pairs
+};
+
 // What only the coordinator or the workers can see.
-TEST_F(BadInputTest, BadJobsAreRefusedByNameAndField) {
+TEST_F(BadJobTest, BadJobsAreRefusedByNameAndField) {
   ASSERT_NO_FATAL_FAILURE(StartCluster());
   const std::string file = folder_ + "/job.yaml";
   const auto submit = [&](const std::string& yaml) {

@@ -34,5 +34,22 @@ TEST_F(LoopTest, KilledRolloutLosesNothingAndCountsNothingTwice) {
   }
 }
 
+// The worst moment: the pairs are stored, and nobody has been told.
+TEST_F(LoopTest, RolloutsThatDieBetweenInsertAndReportCountNothingTwice) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartCluster(
+      {.rollouts = 2, .extra_config = [](const std::string& kind) {
+         return kind == "rollout" ? "  faults:\n    points: [\"rollout.after_insert:kill@300\"]\n"
+                                  : "";
+       }}));
+  const auto id = cluster_->Submit(task_.Job("blue", /*steps=*/60, /*learning_rate=*/1e-4));
+  ASSERT_TRUE(id.ok()) << id.status();
+  const auto job = cluster_->AwaitEnd(*id);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->state(), v1::SUCCEEDED) << job->reason();
+  EXPECT_GE(cluster_->Member("rollout-0").restarts + cluster_->Member("rollout-1").restarts, 2);
+  ExpectExactSums(*job);
+}
+
 }  // namespace
 }  // namespace dtrpo

@@ -36,8 +36,9 @@ class LoopTest : public ::testing::Test {
     if (!HasFailure()) base::PosixFileSystem()->RemoveTree(folder_).IgnoreError();
   }
 
-  void MakeTask() {
-    auto task = support::MakeToyTask(folder_ + "/task", DTRPO_BIN_DIR, DTRPO_SOURCE_DIR);
+  void MakeTask(int base_steps = support::kToyBaseSteps) {
+    auto task =
+        support::MakeToyTask(folder_ + "/task", DTRPO_BIN_DIR, DTRPO_SOURCE_DIR, base_steps);
     ASSERT_TRUE(task.ok()) << task.status();
     task_ = *task;
   }

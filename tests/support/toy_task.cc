@@ -70,7 +70,7 @@ v1::JobSpec ToyTask::Job(const std::string& name, int64_t steps, double learning
 }
 
 absl::StatusOr<ToyTask> MakeToyTask(const std::string& folder, const std::string& bin_dir,
-                                    const std::string& source_dir) {
+                                    const std::string& source_dir, int base_steps) {
   const ToyTask task = {folder};
   const std::string untrained = folder + "/untrained", shown = folder + "/shown.jsonl";
   DTRPO_RETURN_IF_ERROR(WriteModelFiles(source_dir + "/examples/arithmetic/base", untrained));
@@ -86,8 +86,8 @@ absl::StatusOr<ToyTask> MakeToyTask(const std::string& folder, const std::string
   DTRPO_ASSIGN_OR_RETURN(
       const ProgramResult sft,
       RunProgram({bin_dir + "/dtrpo", "sft", "--model", untrained, "--init", "random", "--data",
-                  shown, "--output", task.base(), "--steps", "150", "--batch", "32",
-                  "--learning-rate", "0.01", "--threads", "1"},
+                  shown, "--output", task.base(), "--steps", absl::StrCat(base_steps), "--batch",
+                  "32", "--learning-rate", "0.01", "--threads", "1"},
                  folder + "/sft.log"));
   if (sft.exit_code != 0) return absl::InternalError(absl::StrCat("dtrpo sft: ", sft.output));
   return task;

@@ -25,9 +25,12 @@ struct ToyTask {
   v1::JobSpec Job(const std::string& name, int64_t steps = 60, double learning_rate = 5e-4) const;
 };
 
-// Makes the files, and the base model by `dtrpo sft` (about 2 s). `bin_dir` holds our programs,
-// `source_dir` is the repository (for the example's tokenizer).
+// Steps of `dtrpo sft` that make the base model described above, in about 2 s. After a single one
+// it is a model like any other, but its answers are noise.
+inline constexpr int kToyBaseSteps = 150;
+
+// `bin_dir` holds our programs, `source_dir` is the repository (for the example's tokenizer).
 absl::StatusOr<ToyTask> MakeToyTask(const std::string& folder, const std::string& bin_dir,
-                                    const std::string& source_dir);
+                                    const std::string& source_dir, int base_steps = kToyBaseSteps);
 
 }  // namespace dtrpo::support

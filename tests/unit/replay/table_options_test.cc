@@ -26,7 +26,7 @@ TEST(TableOptionsTest, NamesTheFieldThatIsOutOfRange) {
   EXPECT_THAT(ErrorOf([](TableOptions& o) { o.max_uses = -1; }), HasSubstr("max_uses"));
   EXPECT_THAT(ErrorOf([](TableOptions& o) { o.total_steps = 0; }), HasSubstr("total_steps"));
   EXPECT_THAT(ErrorOf([](TableOptions& o) { o.max_bytes = -1; }), HasSubstr("max_bytes"));
-  EXPECT_THAT(ErrorOf([](TableOptions& o) { o.first_batch = 101; }), HasSubstr("first_batch"));
+  EXPECT_THAT(ErrorOf([](TableOptions& o) { o.first_batch = 102; }), HasSubstr("first_batch"));
   EXPECT_THAT(ErrorOf([](TableOptions& o) { o.max_pairs_per_prompt = 0; }),
               HasSubstr("max_pairs_per_prompt"));
   EXPECT_THAT(ErrorOf([](TableOptions& o) {

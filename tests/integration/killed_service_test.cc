@@ -1,0 +1,51 @@
+// The reference and the replay store die without a word.
+#include "tests/integration/loop_test.h"
+
+namespace dtrpo {
+namespace {
+
+class KilledServiceTest : public LoopTest {
+ protected:
+  // A job of 60 steps whose `service` is killed at step 25.
+  v1::JobStatus JobWithKilled(const std::string& service) {
+    const auto id = cluster_->Submit(task_.Job("blue", /*steps=*/60, /*learning_rate=*/1e-4));
+    EXPECT_TRUE(id.ok()) << id.status();
+    const auto under_way =
+        cluster_->Await(*id, "step 25", [](const v1::JobStatus& job) { return job.step() >= 25; });
+    EXPECT_TRUE(under_way.ok()) << under_way.status();
+    cluster_->Kill(service);
+    const auto job = cluster_->AwaitEnd(*id);
+    EXPECT_TRUE(job.ok()) << job.status();
+    EXPECT_EQ(cluster_->Member(service).restarts, 1);
+    return job.value_or(v1::JobStatus());
+  }
+};
+
+TEST_F(KilledServiceTest, KilledReferenceDelaysTheJobAndNothingElse) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartCluster());
+  const v1::JobStatus job = JobWithKilled("reference");
+  EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.reason();
+  EXPECT_EQ(job.attempt(), 1);
+  ExpectExactSums(job);
+}
+
+// It keeps nothing over a restart so far: the job goes on from its checkpoint with new pairs.
+TEST_F(KilledServiceTest, JobWhoseReplayStoreLostEverythingGoesOnFromItsCheckpoint) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartCluster());
+  const v1::JobStatus job = JobWithKilled("replay");
+  EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.reason();
+  EXPECT_EQ(job.attempt(), 2);
+  EXPECT_EQ(job.step(), 60);
+  ASSERT_EQ(job.steps_size(), 60);
+  for (int i = 0; i < job.steps_size(); ++i) EXPECT_EQ(job.steps(i).step(), i + 1);
+  const v1::PromptCounts& prompts = job.prompts();
+  EXPECT_EQ(prompts.leased() + prompts.stored() + prompts.waiting(), 0);
+  EXPECT_EQ(prompts.consumed() + prompts.no_pair() + prompts.failed() + prompts.cancelled(),
+            prompts.issued());
+  EXPECT_EQ(prompts.failed(), 0);
+}
+
+}  // namespace
+}  // namespace dtrpo
