@@ -1,6 +1,7 @@
 // Weights stored as bfloat16 are used where they are mapped: loading takes no copy of them.
 #include <gtest/gtest.h>
 #include <torch/types.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -68,7 +69,7 @@ int64_t WriteCheckpoint(const std::string& path) {
 class ResidentMemoryTest : public ::testing::Test {
  protected:
   ResidentMemoryTest()
-      : path_(absl::StrCat(::testing::TempDir(), "dtrpo_resident_memory")),
+      : path_(absl::StrCat(::testing::TempDir(), "dtrpo_resident_memory_", getpid())),
         bytes_(WriteCheckpoint(path_)) {}
   ~ResidentMemoryTest() override { std::filesystem::remove_all(path_); }
 
