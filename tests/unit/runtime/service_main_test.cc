@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/atomic_file.h"
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
@@ -45,7 +46,8 @@ class ServiceMainTest : public testing::Test {
   }
 
   std::string WriteConfig(const std::string& text) {
-    const std::string path = testing::TempDir() + "/service_main_test.yaml";
+    const std::string path =
+        absl::StrCat(testing::TempDir(), "/service_main_test_", getpid(), ".yaml");
     EXPECT_TRUE(base::WriteFileAtomically(base::PosixFileSystem(), path, text).ok());
     return path;
   }
@@ -85,7 +87,8 @@ TEST_F(ServiceMainTest, AFailureIsOneLineAndExitCode1) {
 }
 
 TEST_F(ServiceMainTest, RunsUntilSigterm) {
-  const std::string port_file = testing::TempDir() + "/service_main_test.json";
+  const std::string port_file =
+      absl::StrCat(testing::TempDir(), "/service_main_test_", getpid(), ".json");
   run_ = [&](ServiceHost& host, const v1::ReplayConfig&) -> absl::Status {
     DTRPO_RETURN_IF_ERROR(host.Start({}));
     host.SetReady(true);
