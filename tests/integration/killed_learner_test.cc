@@ -1,4 +1,6 @@
 // The learner dies without a word; another process goes on from its checkpoint.
+#include <signal.h>
+
 #include "absl/time/clock.h"
 #include "tests/integration/loop_test.h"
 
@@ -17,7 +19,7 @@ TEST_F(LoopTest, KilledLearnerIsReplacedAndGoesOnFromTheCheckpoint) {
       cluster_->Await(*id, "step 25", [](const v1::JobStatus& job) { return job.step() >= 25; });
   ASSERT_TRUE(under_way.ok()) << under_way.status();
   EXPECT_EQ(under_way->attempt(), 1);
-  cluster_->Kill("learner");
+  cluster_->Signal("learner", SIGKILL);
 
   // Nobody starts it again for now, so the coordinator has to find out by itself.
   absl::StatusOr<v1::JobStatus> job;

@@ -1,4 +1,6 @@
 // A rollout dies without a word in the middle of its work.
+#include <signal.h>
+
 #include <algorithm>
 
 #include "absl/strings/match.h"
@@ -17,7 +19,7 @@ TEST_F(LoopTest, KilledRolloutLosesNothingAndCountsNothingTwice) {
     const auto under_way = cluster_->Await(
         *id, "a step", [at = at_step](const v1::JobStatus& job) { return job.step() >= at; });
     ASSERT_TRUE(under_way.ok()) << under_way.status();
-    cluster_->Kill(name);
+    cluster_->Signal(name, SIGKILL);
   }
   const auto job = cluster_->AwaitEnd(*id);
   ASSERT_TRUE(job.ok()) << job.status();

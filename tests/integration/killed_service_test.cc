@@ -1,4 +1,6 @@
 // The reference and the replay store die without a word.
+#include <signal.h>
+
 #include "tests/integration/loop_test.h"
 
 namespace dtrpo {
@@ -13,7 +15,7 @@ class KilledServiceTest : public LoopTest {
     const auto under_way =
         cluster_->Await(*id, "step 25", [](const v1::JobStatus& job) { return job.step() >= 25; });
     EXPECT_TRUE(under_way.ok()) << under_way.status();
-    cluster_->Kill(service);
+    cluster_->Signal(service, SIGKILL);
     const auto job = cluster_->AwaitEnd(*id);
     EXPECT_TRUE(job.ok()) << job.status();
     EXPECT_EQ(cluster_->Member(service).restarts, 1);

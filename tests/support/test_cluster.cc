@@ -88,10 +88,10 @@ absl::StatusOr<v1::JobStatus> TestCluster::AwaitEnd(const std::string& job_id,
   return Get(job_id, /*steps=*/true);
 }
 
-void TestCluster::Kill(const std::string& member) {
+void TestCluster::Signal(const std::string& member, int signal) {
   const pid_t pid = Member(member).pid;
   DTRPO_CHECK_GT(pid, 0) << member << " isn't running";
-  kill(pid, SIGKILL);
+  kill(pid, signal);
 }
 
 tools::LocalCluster::Member TestCluster::Member(const std::string& name) const {

@@ -41,8 +41,8 @@ class TestCluster {
   // Looks after the children until `done`; false when it isn't by `timeout`.
   bool TendUntil(const std::function<bool()>& done, absl::Duration timeout = absl::Seconds(30));
 
-  // SIGKILL to "rollout-0" or whoever. CHECK-fails for an unknown name.
-  void Kill(const std::string& member);
+  // To "rollout-0" or whoever. CHECK-fails for an unknown name.
+  void Signal(const std::string& member, int signal);
   tools::LocalCluster::Member Member(const std::string& name) const;
   std::vector<tools::LocalCluster::Member> members() const { return cluster_->members(); }
   // A counter or gauge of a service, summed over its labels; see http_get.h.
