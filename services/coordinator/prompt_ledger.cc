@@ -32,6 +32,7 @@ std::vector<TrainLease> PromptLedger::Lease(absl::Time now, absl::string_view wo
       break;
     }
     Entry& entry = live_.at(key);
+    entry.leased_before_loss = false;
     SetState(entry, State::kLeased);
     entry.lease_id = absl::StrCat("t", next_lease_++);
     entry.worker_id = std::string(worker_id);
@@ -45,6 +46,10 @@ std::vector<TrainLease> PromptLedger::Lease(absl::Time now, absl::string_view wo
 void PromptLedger::ReportStored(const PromptKey& key, int32_t attempt) {
   auto it = Find(key, attempt);
   if (it == live_.end() || it->second.state == State::kStored) return;
+  if (it->second.leased_before_loss) {
+    if (it->second.state == State::kLeased) Wait(it);
+    return;
+  }
   Store(it, options_.max_pairs_per_prompt);
 }
 
@@ -105,6 +110,7 @@ void PromptLedger::OnStoreLost() {
   evicted_pairs_ = evicted_by_event_pairs_ = 0;  // the new store counts from zero
   closed_ = false;
   for (auto it = live_.begin(); it != live_.end(); ++it) {
+    it->second.leased_before_loss = it->second.state == State::kLeased;
     if (it->second.state == State::kStored) Wait(it);
   }
 }

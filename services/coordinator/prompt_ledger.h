@@ -128,6 +128,9 @@ class PromptLedger {
     std::string worker_id;  // while kLeased
     absl::Time expires;     // while kLeased
     int64_t pairs = 0;      // while kStored; an estimate until replay's event
+    // Leased before the store was lost: a report that it was stored may speak of the lost store, so
+    // only the new store's own event is believed.
+    bool leased_before_loss = false;
   };
   using Entries = std::map<PromptKey, Entry>;
 

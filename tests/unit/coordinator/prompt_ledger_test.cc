@@ -216,6 +216,19 @@ TEST(PromptLedgerTest, WhatALostStoreHeldIsLeasedAgainUnderTheSameAttempt) {
   EXPECT_EQ(ledger.counts().consumed, 1);
 }
 
+TEST(PromptLedgerTest, AReportFromBeforeTheLossDoesntCountAsStoredInTheNewStore) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 2, kAll);
+  ledger.OnStoreLost();
+  ledger.ReportStored(leases[0].key, 0);  // its insert went to the lost store
+  EXPECT_EQ(ledger.UsedPairs(), 2);       // the other one, in flight
+  const TrainLease again = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
+  EXPECT_EQ(again.key, leases[0].key);
+  ledger.ReportStored(again.key, 0);
+  ledger.OnStored(leases[1].key, 0, 1);  // the new store's own word
+  EXPECT_EQ(ledger.UsedPairs(), 2 + 1);
+}
+
 TEST(PromptLedgerTest, EpochsBelowTheOldestLivePromptCanBeForgotten) {
   PromptLedger ledger(SmallOptions());
   const auto leases = ledger.Lease(kStart, "rollout-1", 5, kAll);
