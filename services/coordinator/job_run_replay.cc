@@ -125,7 +125,7 @@ void JobRun::OnReplayLost(absl::Time now) {
   sent_end_of_data_ = false;
   sent_forget_epochs_below_ = 0;
   event_position_ = 0;
-  ledger_.OnStoreLost();
+  ledger_.OnStoreLost(std::max<int64_t>(checkpoint_step_, 0) * spec_.training.pairs_per_batch);
   learner_.clear();
   job_.LoseLearner("the replay store lost its data");
   if (final()) End(now);

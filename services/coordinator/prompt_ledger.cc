@@ -105,8 +105,9 @@ void PromptLedger::OnEvicted(const PromptKey& key, int32_t attempt) {
   Wait(it);
 }
 
-void PromptLedger::OnStoreLost() {
+void PromptLedger::OnStoreLost(int64_t checkpoint_pairs) {
   consumed_pairs_ -= std::min(consumed_pairs_, SilentlyEvictedPairs());
+  consumed_pairs_ = std::min(consumed_pairs_, checkpoint_pairs);
   evicted_pairs_ = evicted_by_event_pairs_ = 0;  // the new store counts from zero
   closed_ = false;
   for (auto it = live_.begin(); it != live_.end(); ++it) {

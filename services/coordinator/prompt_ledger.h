@@ -95,7 +95,9 @@ class PromptLedger {
   void OnEvictedPairs(int64_t total) { evicted_pairs_ = total; }
 
   // The store came back empty: what was stored waits to be sampled again, under the same attempt.
-  void OnStoreLost();
+  // The checkpoint that the job goes on from holds `checkpoint_pairs`: no more count as consumed,
+  // however many were evicted since the last OnEvictedPairs().
+  void OnStoreLost(int64_t checkpoint_pairs);
 
   // Leases that ran out go back to WAITING. Returns how many.
   int Expire(absl::Time now);

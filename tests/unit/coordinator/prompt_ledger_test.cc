@@ -206,7 +206,7 @@ TEST(PromptLedgerTest, WhatALostStoreHeldIsLeasedAgainUnderTheSameAttempt) {
   ledger.OnConsumed(leases[1].key, 0, 2);
   ledger.OnEvictedPairs(1);
   EXPECT_EQ(ledger.UsedPairs(), 2 + 2 + 2 - 1);
-  ledger.OnStoreLost();
+  ledger.OnStoreLost(kAll);
   EXPECT_EQ(ledger.UsedPairs(), 2 + 1);  // in flight, and consumed without the evicted one
   ledger.OnEvictedPairs(0);              // the new store counts from zero
   EXPECT_EQ(ledger.UsedPairs(), 2 + 1);
@@ -219,7 +219,7 @@ TEST(PromptLedgerTest, WhatALostStoreHeldIsLeasedAgainUnderTheSameAttempt) {
 TEST(PromptLedgerTest, AReportFromBeforeTheLossDoesntCountAsStoredInTheNewStore) {
   PromptLedger ledger(SmallOptions());
   const auto leases = ledger.Lease(kStart, "rollout-1", 2, kAll);
-  ledger.OnStoreLost();
+  ledger.OnStoreLost(kAll);
   ledger.ReportStored(leases[0].key, 0);  // its insert went to the lost store
   EXPECT_EQ(ledger.UsedPairs(), 2);       // the other one, in flight
   const TrainLease again = ledger.Lease(kStart, "rollout-1", 1, kAll).front();
@@ -227,6 +227,16 @@ TEST(PromptLedgerTest, AReportFromBeforeTheLossDoesntCountAsStoredInTheNewStore)
   ledger.ReportStored(again.key, 0);
   ledger.OnStored(leases[1].key, 0, 1);  // the new store's own word
   EXPECT_EQ(ledger.UsedPairs(), 2 + 1);
+}
+
+TEST(PromptLedgerTest, ALostStoreLeavesNoMoreConsumedThanTheCheckpointHolds) {
+  PromptLedger ledger(SmallOptions());
+  const auto leases = ledger.Lease(kStart, "rollout-1", 2, kAll);
+  ledger.OnConsumed(leases[0].key, 0, 2);
+  ledger.OnConsumed(leases[1].key, 0, 2);
+  // Two batches of one pair: the other two were evicted, which nobody told before the loss.
+  ledger.OnStoreLost(/*checkpoint_pairs=*/2);
+  EXPECT_EQ(ledger.UsedPairs(), 2);
 }
 
 TEST(PromptLedgerTest, EpochsBelowTheOldestLivePromptCanBeForgotten) {
