@@ -77,9 +77,11 @@ absl::StatusOr<v1::JobStatus> TestCluster::Await(const std::string& job_id, cons
       timeout);
   DTRPO_RETURN_IF_ERROR(status.status());
   if (is_so) return status;
-  return absl::DeadlineExceededError(absl::StrCat("waited for ", what, "; the job is\n",
-                                                  status->ShortDebugString(), "\n",
-                                                  absl::StrJoin(events_, "\n"), LogTails()));
+  const auto workers = client_->ListWorkers(absl::Now() + kCallTimeout);
+  return absl::DeadlineExceededError(
+      absl::StrCat("waited for ", what, "; the job is\n", status->ShortDebugString(), "\n",
+                   workers.ok() ? workers->DebugString() : workers.status().ToString(), "\n",
+                   absl::StrJoin(events_, "\n")));
 }
 
 absl::StatusOr<v1::JobStatus> TestCluster::AwaitEnd(const std::string& job_id,

@@ -29,8 +29,8 @@ class TestCluster {
   absl::StatusOr<v1::JobStatus> Get(const std::string& job_id, bool steps = false);
 
   // Looks after the children until `wanted` is true of the job's status, and returns that. An error
-  // with the job's status and the ends of the logs when it isn't by `timeout`, or can't be any more
-  // because the job is over.
+  // with the job's status and what each worker waits for when it isn't by `timeout`, or can't be
+  // any more because the job is over.
   using Wanted = std::function<bool(const v1::JobStatus&)>;
   absl::StatusOr<v1::JobStatus> Await(const std::string& job_id, const std::string& what,
                                       const Wanted& wanted,
