@@ -133,6 +133,10 @@ absl::Status BlockSampler::CheckRequest(const SampleRequest& request) const {
   if (request.prompt_tokens.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("request '", request.id, "': empty prompt"));
   }
+  if (request.max_new_tokens < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("request '", request.id, "': max_new_tokens ",
+                                                   request.max_new_tokens, ": must be >= 0"));
+  }
   const int64_t vocabulary = model_->descriptor().vocab_size;
   for (const int32_t token : request.prompt_tokens) {
     if (token < 0 || token >= vocabulary) {
@@ -145,11 +149,12 @@ absl::Status BlockSampler::CheckRequest(const SampleRequest& request) const {
 }
 
 absl::StatusOr<std::vector<trajectory::Trajectory>> BlockSampler::Sample(
-    absl::Span<const SampleRequest> requests, const std::function<bool()>& keep_going) {
+    absl::Span<const SampleRequest> requests, const std::function<bool()>& keep_going,
+    const BlockObserver& on_block) {
   for (const SampleRequest& request : requests) DTRPO_RETURN_IF_ERROR(CheckRequest(request));
   if (requests.empty()) return std::vector<trajectory::Trajectory>();
 
-  SamplingRun run(this, requests);
+  SamplingRun run(this, requests, on_block);
   DTRPO_RETURN_IF_ERROR(run.Prepare());
   while (!run.done()) {
     if (keep_going && !keep_going()) {

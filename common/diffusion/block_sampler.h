@@ -38,7 +38,19 @@ struct SampleRequest {
   std::string id;                      // becomes the trajectory's id
   std::vector<int32_t> prompt_tokens;  // not empty
   uint64_t seed = 0;
+  int32_t max_new_tokens = 0;  // 0: the sampler's
 };
+
+// A block of a response whose tokens stand for good. A response's blocks come in order, and each of
+// its targets (ARCHITECTURE.md, "Targets") is in one of them.
+struct FinishedBlock {
+  int64_t request = 0;               // index into Sample's requests
+  int64_t begin = 0;                 // response index of the first token
+  absl::Span<const int32_t> tokens;  // borrowed until the observer returns; may be empty if last
+  bool last = false;                 // the response is finished
+};
+// Called between forwards, on the thread that called Sample.
+using BlockObserver = std::function<void(const FinishedBlock&)>;
 
 struct SamplerOptions {
   // first_token is kNone or kSampled for models without block-first tokens: those without token
@@ -69,7 +81,8 @@ class BlockSampler {
   // no, CANCELLED. INVALID_ARGUMENT naming the request, INTERNAL for what LibTorch throws and for
   // logits that aren't finite.
   absl::StatusOr<std::vector<trajectory::Trajectory>> Sample(
-      absl::Span<const SampleRequest> requests, const std::function<bool()>& keep_going = nullptr);
+      absl::Span<const SampleRequest> requests, const std::function<bool()>& keep_going = nullptr,
+      const BlockObserver& on_block = nullptr);
 
   // Summed over all calls; up to date also when read from `keep_going`.
   const SampleStatistics& statistics() const { return statistics_; }

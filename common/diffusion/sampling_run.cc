@@ -31,18 +31,22 @@ CacheSlots MakeSlots(const SequenceRules& rules, int32_t batch_sequences,
     const int64_t prompt = static_cast<int64_t>(request.prompt_tokens.size());
     const int64_t tail = prompt % rules.block_size;
     prompt_rows = std::max(prompt_rows, prompt - tail);
-    own_rows = std::max(
-        own_rows, tail + trajectory::CanvasTokens(prompt, rules.max_new_tokens, rules.block_size,
-                                                  trajectory::BlockOrigin::kAbsolute));
+    const int32_t max_new_tokens =
+        request.max_new_tokens > 0 ? request.max_new_tokens : rules.max_new_tokens;
+    own_rows =
+        std::max(own_rows, tail + trajectory::CanvasTokens(prompt, max_new_tokens, rules.block_size,
+                                                           trajectory::BlockOrigin::kAbsolute));
   }
   return CacheSlots(static_cast<int32_t>(sequences), prompt_rows, own_rows);
 }
 
 }  // namespace
 
-SamplingRun::SamplingRun(BlockSampler* sampler, absl::Span<const SampleRequest> requests)
+SamplingRun::SamplingRun(BlockSampler* sampler, absl::Span<const SampleRequest> requests,
+                         const BlockObserver& on_block)
     : sampler_(sampler),
       requests_(requests),
+      on_block_(on_block),
       slots_(MakeSlots(sampler->rules_, sampler->options_.batch_sequences, requests)),
       last_prompt_rows_(sampler->options_.batch_sequences),
       trajectories_(requests.size()) {}
@@ -73,7 +77,8 @@ absl::Status SamplingRun::Step() {
 void SamplingRun::Admit() {
   while (next_request_ < requests_.size() && slots_.HasFree()) {
     const SampleRequest& request = requests_[next_request_];
-    SequenceState state(&sampler_->rules_, request.prompt_tokens, request.seed);
+    SequenceState state(&sampler_->rules_, request.prompt_tokens, request.seed,
+                        request.max_new_tokens);
     if (!HasRoomFor(state)) break;
     const CacheSlots::Slot slot =
         slots_.Acquire(absl::MakeConstSpan(request.prompt_tokens).subspan(0, state.prompt_rows()));
@@ -192,11 +197,20 @@ absl::Status SamplingRun::Distribute(absl::Span<const Source> sources,
     const size_t count = active.state.Queries().size();
     active.state.Advance(candidates.subspan(next, count));
     next += count;
+    if (on_block_) Observe(active);
     if (active.state.stage() == Stage::kDone) Finish(active);
   }
   DTRPO_CHECK_EQ(next, candidates.size());
   active_.remove_if([](const Active& active) { return active.state.stage() == Stage::kDone; });
   return absl::OkStatus();
+}
+
+void SamplingRun::Observe(Active& active) {
+  const absl::Span<const int32_t> finished = active.state.finished_targets();
+  const bool last = active.state.stage() == Stage::kDone;
+  if (!last && active.observed == static_cast<int64_t>(finished.size())) return;
+  on_block_({active.request, active.observed, finished.subspan(active.observed), last});
+  active.observed = static_cast<int64_t>(finished.size());
 }
 
 void SamplingRun::Finish(const Active& active) {
@@ -205,6 +219,7 @@ void SamplingRun::Finish(const Active& active) {
   t.id = request.id;
   t.model_id = sampler_->options_.model_id;
   t.sampler = sampler_->options_.parameters;
+  if (request.max_new_tokens > 0) t.sampler.max_new_tokens = request.max_new_tokens;
   t.seed = request.seed;
   t.weights_version = {sampler_->options_.weights_version};
   active.state.FillTrajectory(&t);

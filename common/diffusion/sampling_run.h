@@ -28,8 +28,9 @@ namespace dtrpo::diffusion {
 
 class SamplingRun {
  public:
-  // Both outlive the run. REQUIRES: at least one request, all valid.
-  SamplingRun(BlockSampler* sampler, absl::Span<const SampleRequest> requests);
+  // All outlive the run. REQUIRES: at least one request, all valid. `on_block` may be empty.
+  SamplingRun(BlockSampler* sampler, absl::Span<const SampleRequest> requests,
+              const BlockObserver& on_block);
 
   // Makes sure the cache is large enough. Call once, before Step().
   absl::Status Prepare();
@@ -42,6 +43,7 @@ class SamplingRun {
     SequenceState state;
     int64_t request = 0;
     CacheSlots::Slot slot;
+    int64_t observed = 0;  // targets that on_block has seen
   };
   // A prompt slab whose last row is in this forward.
   struct FilledPrompt {
@@ -65,11 +67,13 @@ class SamplingRun {
                                                   absl::Span<const Source> sources);
   static std::vector<RowDraw> DrawsOf(absl::Span<const Source> sources);
   absl::Status Distribute(absl::Span<const Source> sources, absl::Span<const Candidate> candidates);
+  void Observe(Active& active);
   void Finish(const Active& active);
   bool IsReady(const Active& active) const { return slots_.IsFilled(active.slot); }
 
   BlockSampler* const sampler_;
   const absl::Span<const SampleRequest> requests_;
+  const BlockObserver& on_block_;
   CacheSlots slots_;
   std::list<Active> active_;                     // in order of admission
   std::vector<torch::Tensor> last_prompt_rows_;  // per prompt slab, hidden [1, D]

@@ -20,13 +20,14 @@ trajectory::BlockOrigin OriginOf(const SequenceRules& rules) {
 }  // namespace
 
 SequenceState::SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt,
-                             uint64_t seed)
+                             uint64_t seed, int32_t max_new_tokens)
     : rules_(rules),
       seed_(seed),
+      max_new_tokens_(max_new_tokens > 0 ? max_new_tokens : rules->max_new_tokens),
       prompt_size_(static_cast<int64_t>(prompt.size())),
       prompt_rows_(rules->bidirectional ? 0 : prompt_size_ / rules->block_size * rules->block_size),
-      end_(prompt_size_ + trajectory::CanvasTokens(prompt_size_, rules->max_new_tokens,
-                                                   rules->block_size, OriginOf(*rules))),
+      end_(prompt_size_ + trajectory::CanvasTokens(prompt_size_, max_new_tokens_, rules->block_size,
+                                                   OriginOf(*rules))),
       tokens_(prompt.begin(), prompt.end()) {
   DTRPO_CHECK(!prompt.empty());
   EnterBlock(rules_->bidirectional ? prompt_size_ : prompt_rows_);
@@ -184,12 +185,23 @@ int64_t SequenceState::sub_block_end() const {
   return std::min(sub_block_position_ + rules_->sub_block, block_position_ + rules_->block_size);
 }
 
+int64_t SequenceState::TargetsWithin(int64_t tokens) const {
+  const int64_t limit = std::min<int64_t>(max_new_tokens_, tokens);
+  return stop_position_ < 0 ? limit : std::min(limit, stop_position_ - prompt_size_ + 1);
+}
+
 int64_t SequenceState::committed_targets() const {
-  int64_t limit =
-      std::min<int64_t>(rules_->max_new_tokens, static_cast<int64_t>(unmask_step_.size()));
-  if (stop_position_ >= 0) limit = std::min(limit, stop_position_ - prompt_size_ + 1);
-  return std::count_if(unmask_step_.begin(), unmask_step_.begin() + limit,
+  const int64_t targets = TargetsWithin(static_cast<int64_t>(unmask_step_.size()));
+  return std::count_if(unmask_step_.begin(), unmask_step_.begin() + targets,
                        [](int32_t step) { return step != kNeverCommitted; });
+}
+
+absl::Span<const int32_t> SequenceState::finished_targets() const {
+  int64_t end = block_position_;
+  if (stage_ == Stage::kClean) end += rules_->block_size;
+  if (stage_ == Stage::kDone) end = static_cast<int64_t>(tokens_.size());
+  return absl::MakeConstSpan(tokens_).subspan(
+      prompt_size_, TargetsWithin(std::max<int64_t>(0, end - prompt_size_)));
 }
 
 void SequenceState::FillTrajectory(trajectory::Trajectory* t) const {

@@ -67,8 +67,9 @@ class SequenceState {
   enum class Stage { kFirstToken, kDenoise, kClean, kDone };
 
   // `rules` outlives the state. REQUIRES: prompt not empty.
-  // `seed`: for policies that draw.
-  SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt, uint64_t seed = 0);
+  // `seed`: for policies that draw. `max_new_tokens`: 0 takes that of the rules.
+  SequenceState(const SequenceRules* rules, absl::Span<const int32_t> prompt, uint64_t seed = 0,
+                int32_t max_new_tokens = 0);
 
   Stage stage() const { return stage_; }
   // P0: rows that no response token enters; 0 if bidirectional.
@@ -88,11 +89,16 @@ class SequenceState {
 
   int64_t committed_targets() const;
 
+  // Targets of the blocks that are finished (all of them, when done): these won't change any more.
+  absl::Span<const int32_t> finished_targets() const;
+
   // REQUIRES: kDone. Fills prompt, response, steps, log-probabilities, block layout, stop and
   // finish.
   void FillTrajectory(trajectory::Trajectory* t) const;
 
  private:
+  // Targets among the first `tokens` response tokens.
+  int64_t TargetsWithin(int64_t tokens) const;
   bool IsMasked(int64_t position) const;
   bool AnyMask(int64_t begin, int64_t end) const;
   void Commit(int64_t position, const Candidate& candidate, int32_t step);
@@ -104,9 +110,10 @@ class SequenceState {
 
   const SequenceRules* const rules_;
   const uint64_t seed_;
-  const int64_t prompt_size_;  // P
-  const int64_t prompt_rows_;  // P0
-  const int64_t end_;          // one past the canvas
+  const int32_t max_new_tokens_;  // M
+  const int64_t prompt_size_;     // P
+  const int64_t prompt_rows_;     // P0
+  const int64_t end_;             // one past the canvas
   Stage stage_ = Stage::kDenoise;
 
   std::vector<int32_t> tokens_;       // prompt, canvas to the end of the current block or whole

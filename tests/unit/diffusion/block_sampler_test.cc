@@ -339,6 +339,47 @@ TEST(BlockSamplerTest, CountsForwardsTokensAndSequences) {
   EXPECT_EQ(statistics.sequence_forwards, 5);
 }
 
+TEST(BlockSamplerTest, ObserverSeesEachTargetOnceInTheBlockThatEndsIt) {
+  const auto model = TinyModel();
+  auto sampler = BlockSampler::Create(model.get(), Options("threshold:0.5", 1));
+  ASSERT_TRUE(sampler.ok()) << sampler.status();
+  const std::vector<SampleRequest> requests = Requests({3, 4, 6, 9}, 3);
+  std::vector<std::vector<int32_t>> seen(requests.size());
+  std::vector<int> ends(requests.size());
+  const auto trajectories = (*sampler)->Sample(requests, nullptr, [&](const FinishedBlock& block) {
+    std::vector<int32_t>& tokens = seen[block.request];
+    EXPECT_EQ(block.begin, static_cast<int64_t>(tokens.size()));
+    EXPECT_EQ(ends[block.request], 0);
+    tokens.insert(tokens.end(), block.tokens.begin(), block.tokens.end());
+    const int64_t position = requests[block.request].prompt_tokens.size() + tokens.size();
+    EXPECT_TRUE(block.last || position % kBlock == 0) << position;
+    ends[block.request] += block.last ? 1 : 0;
+  });
+  ASSERT_TRUE(trajectories.ok()) << trajectories.status();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Trajectory& t = (*trajectories)[i];
+    const std::vector<int32_t> targets(t.response_tokens.begin(),
+                                       t.response_tokens.begin() + trajectory::TargetCount(t));
+    EXPECT_EQ(seen[i], targets) << t.id;
+    EXPECT_EQ(ends[i], 1) << t.id;
+  }
+}
+
+TEST(BlockSamplerTest, ARequestMayHaveItsOwnLength) {
+  const auto model = TinyModel();
+  std::vector<SampleRequest> requests = Requests({3, 5}, 4);
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].max_new_tokens = 3 * i;
+  const std::vector<Trajectory> together = SampleAll(*model, Options("steps:2", 1), requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SamplerOptions alone = Options("steps:2", 1);
+    if (i > 0) alone.parameters.max_new_tokens = 3 * i;
+    const std::vector<Trajectory> expected =
+        SampleAll(*model, alone, {{requests[i].id, requests[i].prompt_tokens, requests[i].seed}});
+    EXPECT_EQ(together[i].response_tokens, expected[0].response_tokens) << i;
+    EXPECT_EQ(together[i].sampler.max_new_tokens, alone.parameters.max_new_tokens) << i;
+  }
+}
+
 TEST(BlockSamplerTest, RefusesParametersThatMakeNoSense) {
   const auto model = TinyModel();
   const auto refusal = [&](void (*change)(SamplerOptions*)) {
