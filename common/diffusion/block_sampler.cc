@@ -65,15 +65,15 @@ absl::Status CheckParameters(const trajectory::SamplerParameters& p, int32_t blo
 }
 
 SequenceRules MakeRules(const checkpoint::ModelDescriptor& descriptor,
-                        const trajectory::SamplerParameters& parameters,
-                        const UnmaskPolicy* policy) {
+                        const SamplerOptions& options, const UnmaskPolicy* policy) {
+  const trajectory::SamplerParameters& parameters = options.parameters;
   SequenceRules rules;
   rules.bidirectional = IsBidirectional(descriptor);
   rules.block_size = BlockSizeOf(descriptor, parameters);
   rules.sub_block = parameters.sub_block > 0 ? parameters.sub_block : rules.block_size;
   rules.max_new_tokens = parameters.max_new_tokens;
   rules.mask_id = descriptor.mask_id;
-  rules.stop_ids = descriptor.stop_ids;
+  if (!options.ignore_stop) rules.stop_ids = descriptor.stop_ids;
   rules.repetition_guard = parameters.repetition_guard;
   rules.token_shift = descriptor.logit_shift == 1;
   rules.greedy_first_token = parameters.first_token == FirstToken::kGreedy;
@@ -90,6 +90,10 @@ absl::StatusOr<std::unique_ptr<BlockSampler>> BlockSampler::Create(const model::
   if (options.batch_sequences < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("batch_sequences ", options.batch_sequences, ": must be >= 1"));
+  }
+  if (options.max_cache_bytes < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_cache_bytes ", options.max_cache_bytes, ": must be >= 1"));
   }
   if (options.max_prefill_rows < 1) {
     return absl::InvalidArgumentError(
@@ -123,7 +127,7 @@ BlockSampler::BlockSampler(const model::Transformer* model, SamplerOptions optio
     : model_(model),
       options_(std::move(options)),
       policy_(std::move(policy)),
-      rules_(MakeRules(model->descriptor(), options_.parameters, policy_.get())),
+      rules_(MakeRules(model->descriptor(), options_, policy_.get())),
       token_sampler_({options_.parameters.temperature, options_.parameters.top_p,
                       options_.parameters.top_k, model->descriptor().mask_id,
                       options_.parameters.confidence == trajectory::kTempered, policy_->needs()}) {}

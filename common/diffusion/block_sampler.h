@@ -2,7 +2,8 @@
 //
 // Samples block-diffusion trajectories. Sequences are independent state machines that share
 // forwards: a finished one leaves and the next takes its place; results don't depend on who shares
-// the batch (counter-based RNG per sequence). Samples of one prompt share its cache rows.
+// the batch (counter-based RNG per sequence). Samples of one prompt, and prompts with a common
+// beginning, share the cache pages of their whole blocks.
 // Rules: "Canvas", "Step numbers", "Unmask policies", "Log-probability" of ARCHITECTURE.md (after
 // Fast-dLLM-v2's released sampler).
 //
@@ -13,7 +14,7 @@
 //
 //   SequenceState x n --rows--> StepBatch --> Transformer --hidden--> TokenSampler --candidates--+
 //        ^                        |  ^                                                           |
-//        |                    CacheSlots                                                         |
+//        |                    CachePages                                                         |
 //        +---------------------------------------------------------------------------------------+
 #pragma once
 
@@ -59,6 +60,12 @@ struct SamplerOptions {
   int64_t weights_version = 0;
   std::string model_id;
   int32_t batch_sequences = 64;  // sequences that share a forward at most
+  // Keys and values held at once, over all sequences. A sequence begins when pages for its whole
+  // length are free; what one call needs is allocated when it begins.
+  int64_t max_cache_bytes = int64_t{4} << 30;
+  // Answers go on past stop tokens, to max_new_tokens. For looking at a model: such trajectories
+  // don't say so.
+  bool ignore_stop = false;
   // Rows of prompts in one forward: bounds its memory, and how long running sequences wait for it.
   // Bidirectional models: rows of whole sequences that share a forward.
   int64_t max_prefill_rows = 4096;
@@ -84,6 +91,8 @@ class BlockSampler {
       absl::Span<const SampleRequest> requests, const std::function<bool()>& keep_going = nullptr,
       const BlockObserver& on_block = nullptr);
 
+  // In effect: first_token as the model has it.
+  const trajectory::SamplerParameters& parameters() const { return options_.parameters; }
   // Summed over all calls; up to date also when read from `keep_going`.
   const SampleStatistics& statistics() const { return statistics_; }
 

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,91 +24,116 @@ using Stage = SequenceState::Stage;
 // Logits held at once, in elements (64 MiB in float32, twice that while a temperature is applied).
 constexpr int64_t kMaxLogits = int64_t{1} << 24;
 
-CacheSlots MakeSlots(const SequenceRules& rules, int32_t batch_sequences,
-                     absl::Span<const SampleRequest> requests) {
-  const int64_t sequences = std::min<int64_t>(batch_sequences, requests.size());
-  if (rules.bidirectional) return CacheSlots(static_cast<int32_t>(sequences), 0, 0);
-  int64_t prompt_rows = 0;
-  int64_t own_rows = 0;
-  for (const SampleRequest& request : requests) {
-    const int64_t prompt = static_cast<int64_t>(request.prompt_tokens.size());
-    const int64_t tail = prompt % rules.block_size;
-    prompt_rows = std::max(prompt_rows, prompt - tail);
-    const int32_t max_new_tokens =
-        request.max_new_tokens > 0 ? request.max_new_tokens : rules.max_new_tokens;
-    own_rows =
-        std::max(own_rows, tail + trajectory::CanvasTokens(prompt, max_new_tokens, rules.block_size,
-                                                           trajectory::BlockOrigin::kAbsolute));
-  }
-  return CacheSlots(static_cast<int32_t>(sequences), prompt_rows, own_rows);
-}
-
 }  // namespace
 
 SamplingRun::SamplingRun(BlockSampler* sampler, absl::Span<const SampleRequest> requests,
                          const BlockObserver& on_block)
     : sampler_(sampler),
+      rules_(sampler->rules_),
       requests_(requests),
       on_block_(on_block),
-      slots_(MakeSlots(sampler->rules_, sampler->options_.batch_sequences, requests)),
-      last_prompt_rows_(sampler->options_.batch_sequences),
+      pages_(sampler->rules_.block_size, 0),
       trajectories_(requests.size()) {}
 
+// Of prompt and canvas; the cache holds one page for each.
+int64_t SamplingRun::BlocksOf(const SampleRequest& request) const {
+  const int64_t prompt = static_cast<int64_t>(request.prompt_tokens.size());
+  const int32_t max_new_tokens =
+      request.max_new_tokens > 0 ? request.max_new_tokens : rules_.max_new_tokens;
+  return (prompt + trajectory::CanvasTokens(prompt, max_new_tokens, rules_.block_size,
+                                            trajectory::BlockOrigin::kAbsolute)) /
+         rules_.block_size;
+}
+
 absl::Status SamplingRun::Prepare() {
-  const int64_t rows = slots_.capacity_rows();
-  if (rows == 0) return absl::OkStatus();  // bidirectional
-  if (sampler_->cache_ && sampler_->cache_->capacity_rows() >= rows) return absl::OkStatus();
-  sampler_->cache_.reset();  // before its successor is allocated
-  return base::Annotate(model::TorchBoundary([&] {
-                          const model::Transformer& model = *sampler_->model_;
-                          sampler_->cache_ = std::make_unique<model::KvCache>(
-                              model.descriptor(), rows,
-                              model.NamedParameters().front().second.scalar_type());
-                        }),
-                        "while allocating a cache of ", rows, " rows");
+  if (rules_.bidirectional) return absl::OkStatus();
+  const model::Transformer& model = *sampler_->model_;
+  const torch::Dtype dtype = model.dtype();
+  const int64_t page_bytes =
+      model::KvCache::RowBytes(model.descriptor(), dtype) * rules_.block_size;
+  int64_t most = 0, all = 0;
+  for (const SampleRequest& request : requests_) {
+    const int64_t blocks = BlocksOf(request);
+    if (blocks > sampler_->options_.max_cache_bytes / page_bytes) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "request '", request.id, "': its ", blocks * rules_.block_size, " positions need ",
+          blocks * page_bytes, " bytes of keys and values, more than max_cache_bytes ",
+          sampler_->options_.max_cache_bytes));
+    }
+    most = std::max(most, blocks);
+    all += blocks;
+  }
+  const int64_t pages = std::min({all, most * sampler_->options_.batch_sequences,
+                                  sampler_->options_.max_cache_bytes / page_bytes});
+  const int64_t rows = pages * rules_.block_size;
+  pages_ = CachePages(rules_.block_size, pages);
+  return base::Annotate(
+      model::TorchBoundary([&] {
+        if (rules_.token_shift)
+          last_rows_ = torch::empty({pages, model.descriptor().hidden_size}, dtype);
+        if (sampler_->cache_ && sampler_->cache_->capacity_rows() >= rows) return;
+        sampler_->cache_.reset();  // before its successor is allocated
+        sampler_->cache_ = std::make_unique<model::KvCache>(model.descriptor(), rows, dtype);
+      }),
+      "while allocating a cache of ", rows, " rows");
 }
 
 absl::Status SamplingRun::Step() {
   Admit();
-  StepBatch batch(sampler_->rules_.block_size);
-  const std::vector<FilledPrompt> filled = AddPrompts(&batch);
+  StepBatch batch(rules_.block_size);
+  const std::vector<int64_t> filled = AddPrompts(&batch);
   const std::vector<Source> sources = AddSequences(&batch);
   DTRPO_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, RunModel(batch, filled, sources));
   return Distribute(sources, candidates);
 }
 
 void SamplingRun::Admit() {
-  while (next_request_ < requests_.size() && slots_.HasFree()) {
+  while (next_request_ < requests_.size() &&
+         std::ssize(active_) < sampler_->options_.batch_sequences) {
     const SampleRequest& request = requests_[next_request_];
-    SequenceState state(&sampler_->rules_, request.prompt_tokens, request.seed,
-                        request.max_new_tokens);
-    if (!HasRoomFor(state)) break;
-    const CacheSlots::Slot slot =
-        slots_.Acquire(absl::MakeConstSpan(request.prompt_tokens).subspan(0, state.prompt_rows()));
-    active_.push_back({std::move(state), static_cast<int64_t>(next_request_), slot});
+    Active active = {.state = SequenceState(&rules_, request.prompt_tokens, request.seed,
+                                            request.max_new_tokens),
+                     .request = static_cast<int64_t>(next_request_)};
+    if (rules_.bidirectional) {
+      if (!HasRoomFor(active.state)) return;
+    } else {
+      active.prompt_pages = active.state.prompt_rows() / rules_.block_size;
+      std::optional<CachePages::Table> pages = pages_.Acquire(
+          absl::MakeConstSpan(request.prompt_tokens).subspan(0, active.state.prompt_rows()),
+          BlocksOf(request) - active.prompt_pages);
+      if (!pages.has_value()) return;
+      active.pages = *std::move(pages);
+    }
+    active_.push_back(std::move(active));
     ++next_request_;
   }
 }
 
 // Whole sequences share a forward while their rows stay within the bound; one always fits.
 bool SamplingRun::HasRoomFor(const SequenceState& state) const {
-  if (!sampler_->rules_.bidirectional || active_.empty()) return true;
+  if (active_.empty()) return true;
   size_t rows = state.forward_tokens().size();
   for (const Active& active : active_) rows += active.state.forward_tokens().size();
   return static_cast<int64_t>(rows) <= sampler_->options_.max_prefill_rows;
 }
 
-std::vector<SamplingRun::FilledPrompt> SamplingRun::AddPrompts(StepBatch* batch) {
-  std::vector<FilledPrompt> filled;
-  const int64_t max_rows = sampler_->options_.max_prefill_rows;
+std::vector<int64_t> SamplingRun::AddPrompts(StepBatch* batch) {
+  std::vector<int64_t> stored;
   for (const Active& active : active_) {
-    if (IsReady(active)) continue;
-    if (batch->size() >= max_rows) break;
-    const int64_t last_row =
-        batch->AddPromptBlocks(&slots_, active.slot.prompt, max_rows - batch->size());
-    if (IsReady(active)) filled.push_back({active.slot.prompt, last_row});
+    for (int64_t block = 0; block < active.prompt_pages; ++block) {
+      const int32_t page = active.pages[block];
+      if (pages_.filled(page)) continue;
+      const int64_t rows = batch->size() + rules_.block_size;
+      if (!batch->empty() && rows > sampler_->options_.max_prefill_rows) return stored;
+      const int64_t first_row =
+          batch->AddPromptBlock(requests_[active.request].prompt_tokens, block, active.pages);
+      pages_.set_filled(page);
+      if (!rules_.token_shift) continue;
+      batch->AddOutput(first_row + rules_.block_size - 1);
+      stored.push_back(page);
+    }
   }
-  return filled;
+  return stored;
 }
 
 std::vector<SamplingRun::Source> SamplingRun::AddSequences(StepBatch* batch) {
@@ -115,19 +143,18 @@ std::vector<SamplingRun::Source> SamplingRun::AddSequences(StepBatch* batch) {
     const SequenceState& state = active.state;
     Source source;
     source.request = &requests_[active.request];
-    int64_t first_row = 0;
+    int64_t first_row = 0;  // of position 0
     if (state.stage() == Stage::kFirstToken) {
-      source.prompt = active.slot.prompt;
+      source.page = active.pages[active.prompt_pages - 1];
     } else {
-      first_row = sampler_->rules_.bidirectional
-                      ? batch->AddWholeSequence(state)
-                      : batch->AddSequenceBlock(state, slots_, active.slot);
-      first_row -= state.forward_position();
+      first_row = (rules_.bidirectional ? batch->AddWholeSequence(state)
+                                        : batch->AddSequenceBlock(state, active.pages)) -
+                  state.forward_position();
       ++sampler_->statistics_.sequence_forwards;
     }
     for (const TokenQuery& query : state.Queries()) {
       source.query = query;
-      source.row = first_row + query.row_position;
+      if (source.page < 0) batch->AddOutput(first_row + query.row_position);
       sources.push_back(source);
     }
   }
@@ -135,41 +162,62 @@ std::vector<SamplingRun::Source> SamplingRun::AddSequences(StepBatch* batch) {
 }
 
 absl::StatusOr<std::vector<Candidate>> SamplingRun::RunModel(const StepBatch& batch,
-                                                             absl::Span<const FilledPrompt> filled,
+                                                             const std::vector<int64_t>& filled,
                                                              absl::Span<const Source> sources) {
   return model::TorchBoundary([&] {
     torch::NoGradGuard no_grad;
     const model::Transformer& model = *sampler_->model_;
-    std::vector<torch::Tensor> hidden;  // this forward's rows [R, D], then stored rows [1, D]
-    if (!batch.empty()) {
-      hidden.push_back(model.Forward(batch.rows(), sampler_->cache_.get()));
-      ++sampler_->statistics_.forwards;
-    }
-    for (const FilledPrompt& prompt : filled) {
-      last_prompt_rows_[prompt.prompt] = hidden[0].narrow(0, prompt.row, 1).clone();
-    }
-
-    std::vector<int64_t> rows;
-    int64_t hidden_rows = batch.size();
-    for (const Source& source : sources) {
-      if (source.prompt >= 0) hidden.push_back(last_prompt_rows_[source.prompt]);
-      rows.push_back(source.prompt >= 0 ? hidden_rows++ : source.row);
-    }
+    const torch::Tensor hidden = HiddenOf(sources, Forward(batch, filled));
     std::vector<Candidate> candidates;
-    if (sources.empty()) return candidates;
-    const torch::Tensor pool = hidden.size() == 1 ? hidden[0] : torch::cat(hidden);
-    const torch::Tensor index = torch::tensor(rows).to(pool.device());
-    const int64_t total = static_cast<int64_t>(rows.size());
+    const int64_t total = std::ssize(sources);
     const int64_t chunk = std::max<int64_t>(1, kMaxLogits / model.descriptor().vocab_size);
     for (int64_t begin = 0; begin < total; begin += chunk) {
       const int64_t count = std::min(chunk, total - begin);
-      const torch::Tensor logits = model.Head(pool.index_select(0, index.narrow(0, begin, count)));
-      const std::vector<Candidate> picked =
-          sampler_->token_sampler_.Pick(logits, DrawsOf(sources.subspan(begin, count)));
+      const std::vector<Candidate> picked = sampler_->token_sampler_.Pick(
+          model.Head(hidden.narrow(0, begin, count)), DrawsOf(sources.subspan(begin, count)));
       candidates.insert(candidates.end(), picked.begin(), picked.end());
     }
     return candidates;
   });
+}
+
+// Hidden states of this forward's output rows for sources, [r, D]; those for prompt pages, which
+// come first, are stored. Undefined when there is nothing to run.
+torch::Tensor SamplingRun::Forward(const StepBatch& batch, const std::vector<int64_t>& filled) {
+  if (batch.empty()) return torch::Tensor();
+  const torch::Tensor outputs = sampler_->model_->Forward(batch.rows(), sampler_->cache_.get());
+  ++sampler_->statistics_.forwards;
+  const int64_t stored = std::ssize(filled);
+  if (stored > 0) {
+    last_rows_.index_copy_(0, torch::tensor(filled, torch::kInt64).to(last_rows_.device()),
+                           outputs.narrow(0, 0, stored));
+  }
+  return outputs.narrow(0, stored, batch.outputs() - stored);
+}
+
+// Hidden states [sources, D] from this forward's `outputs`, one for each source without a page, and
+// from the stored rows of pages.
+torch::Tensor SamplingRun::HiddenOf(absl::Span<const Source> sources,
+                                    const torch::Tensor& outputs) const {
+  std::vector<int64_t> pages;
+  std::vector<int64_t> rows;  // where each source's hidden state is in [outputs | stored rows]
+  int64_t next_output = 0;
+  const int64_t forward_outputs = outputs.defined() ? outputs.size(0) : 0;
+  for (const Source& source : sources) {
+    if (source.page < 0) {
+      rows.push_back(next_output++);
+    } else {
+      rows.push_back(forward_outputs + std::ssize(pages));
+      pages.push_back(source.page);
+    }
+  }
+  if (pages.empty()) return outputs;
+  const auto index = [this](const std::vector<int64_t>& values) {
+    return torch::tensor(values, torch::kInt64).to(last_rows_.device());
+  };
+  const torch::Tensor stored = last_rows_.index_select(0, index(pages));
+  if (!outputs.defined()) return stored;
+  return torch::cat({outputs, stored}).index_select(0, index(rows));
 }
 
 std::vector<RowDraw> SamplingRun::DrawsOf(absl::Span<const Source> sources) {
@@ -223,7 +271,7 @@ void SamplingRun::Finish(const Active& active) {
   t.seed = request.seed;
   t.weights_version = {sampler_->options_.weights_version};
   active.state.FillTrajectory(&t);
-  slots_.Release(active.slot);
+  pages_.Release(active.pages);
   ++finished_;
   ++sampler_->statistics_.sequences;
   sampler_->statistics_.tokens += active.state.committed_targets();

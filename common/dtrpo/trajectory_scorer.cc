@@ -31,13 +31,12 @@ absl::StatusOr<std::vector<RemaskedBatch>> LayOut(const checkpoint::ModelDescrip
 }
 
 // [targets of the batch].
-torch::Tensor ScoreBatch(const model::Transformer& model, const RemaskedBatch& batch) {
+torch::Tensor ScoreBatch(const model::Transformer& model, RemaskedBatch batch) {
+  batch.rows.output_rows = std::move(batch.target_rows);
   const torch::Tensor hidden = model.Forward(batch.rows);
-  const auto index = [&](const std::vector<int64_t>& values) {
-    return torch::tensor(values, torch::kInt64).to(hidden.device());
-  };
-  return model::TargetLogProbs(model, hidden.index_select(0, index(batch.target_rows)),
-                               index(batch.target_tokens), model.descriptor().mask_id);
+  const torch::Tensor targets =
+      torch::tensor(batch.target_tokens, torch::kInt64).to(hidden.device());
+  return model::TargetLogProbs(model, hidden, targets, model.descriptor().mask_id);
 }
 
 }  // namespace
@@ -45,12 +44,12 @@ torch::Tensor ScoreBatch(const model::Transformer& model, const RemaskedBatch& b
 absl::StatusOr<torch::Tensor> ScoreTargets(const model::Transformer& model,
                                            absl::Span<const ScoreInput> inputs,
                                            trajectory::Boundary boundary) {
-  DTRPO_ASSIGN_OR_RETURN(const std::vector<RemaskedBatch> batches,
+  DTRPO_ASSIGN_OR_RETURN(std::vector<RemaskedBatch> batches,
                          LayOut(model.descriptor(), inputs, boundary));
   return model::TorchBoundary([&] {
     std::vector<torch::Tensor> scores;
-    for (const RemaskedBatch& batch : batches) {
-      if (!batch.target_rows.empty()) scores.push_back(ScoreBatch(model, batch));
+    for (RemaskedBatch& batch : batches) {
+      if (!batch.target_rows.empty()) scores.push_back(ScoreBatch(model, std::move(batch)));
     }
     return scores.empty() ? torch::zeros({0}) : torch::cat(scores);
   });

@@ -1,7 +1,5 @@
 #include "common/model/attention.h"
 
-#include <vector>
-
 namespace dtrpo::model {
 namespace {
 
@@ -15,12 +13,12 @@ torch::Tensor KeyRowsOf(const AttentionGroup& group, const torch::Tensor& rows) 
 
 }  // namespace
 
-torch::Tensor Attend(const AttentionPlan& plan, const torch::Tensor& queries,
+torch::Tensor Attend(const std::vector<AttentionGroup>& groups, const torch::Tensor& queries,
                      const torch::Tensor& keys, const torch::Tensor& values) {
   const int64_t H = queries.size(1), E = queries.size(2), G = keys.size(1), F = H / G;
   std::vector<torch::Tensor> outputs;
-  outputs.reserve(plan.groups.size());
-  for (const AttentionGroup& group : plan.groups) {
+  outputs.reserve(groups.size());
+  for (const AttentionGroup& group : groups) {
     const int64_t n = group.segments, Lq = group.query_rows;
     // All rows of a segment see the same keys, so the F query heads that share a key/value head
     // become rows of one query: no key is repeated, and the matrix products are F times taller.

@@ -7,6 +7,9 @@
 //
 //   caller's rows   s0 s1 s2 s3        (s1 and s3 have 4 query and 12 key rows, the others 4 and 8)
 //   plan's rows     s0 s2 | s1 s3      group 0: n=2, Lq=4, Lk=8; group 1: n=2, Lq=4, Lk=12
+//
+// The last layer computes output rows only: each segment asks with those of its rows that somebody
+// reads, so it has groups of its own.
 #pragma once
 
 #include <torch/types.h>
@@ -29,10 +32,12 @@ struct AttentionGroup {
 
 struct AttentionPlan {
   std::vector<AttentionGroup> groups;
-  torch::Tensor token_ids;   // [R] in the plan's row order
-  torch::Tensor positions;   // [R] likewise
-  torch::Tensor cache_rows;  // [R] likewise; undefined without a cache
-  torch::Tensor restore;     // [R]: caller's row -> plan's row; undefined when they are the same
+  std::vector<AttentionGroup> last_groups;  // the last layer's
+  torch::Tensor token_ids;                  // [R] in the plan's row order
+  torch::Tensor positions;                  // [R] likewise
+  torch::Tensor cache_rows;                 // [R] likewise; undefined without a cache
+  torch::Tensor last_rows;  // [r'] plan's rows the last layer asks for; undefined: all, as they are
+  torch::Tensor restore;    // [r] output -> row of the last layer; undefined when they are the same
 
   // `cache_capacity_rows`: key ranges are rows of a cache of that size; -1: rows of the batch.
   // Throws c10::Error when segments don't partition the rows, ranges leave the key rows, or a token

@@ -14,6 +14,10 @@ Rotary::Rotary(const torch::Tensor& positions, int64_t head_dim, double theta, t
   signed_sin_ = torch::cat({-sin, sin}, -1).unsqueeze(1);
 }
 
+Rotary Rotary::Rows(const torch::Tensor& index) const {
+  return Rotary(half_, cos_.index_select(0, index), signed_sin_.index_select(0, index));
+}
+
 torch::Tensor Rotary::Apply(const torch::Tensor& x) const {
   // (a, b) -> (a cos - b sin, b cos + a sin): the minus sits in signed_sin_, so that swapping the
   // halves is one copy and the rest two fused operations.

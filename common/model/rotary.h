@@ -7,6 +7,8 @@
 
 #include <torch/types.h>
 
+#include <utility>
+
 namespace dtrpo::model {
 
 class Rotary {
@@ -17,7 +19,13 @@ class Rotary {
   // x [R, heads, E] -> the same shape, turned.
   torch::Tensor Apply(const torch::Tensor& x) const;
 
+  // For some of the rows, index [r].
+  Rotary Rows(const torch::Tensor& index) const;
+
  private:
+  Rotary(int64_t half, torch::Tensor cos, torch::Tensor signed_sin)
+      : half_(half), cos_(std::move(cos)), signed_sin_(std::move(signed_sin)) {}
+
   int64_t half_;
   torch::Tensor cos_;         // [R, 1, E]
   torch::Tensor signed_sin_;  // [R, 1, E], its first half negated

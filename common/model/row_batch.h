@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace dtrpo::model {
@@ -34,6 +35,9 @@ struct RowBatch {
   std::vector<int64_t> positions;  // [R] absolute, for RoPE; repeated positions are normal
   std::vector<Segment> segments;
   std::vector<int64_t> cache_rows;  // [R] or empty: where each row's K/V is stored
+  // [r] rows whose hidden states are wanted, in the wanted order, repeats allowed; unset: all. The
+  // last layer gives the others nothing but their keys and values.
+  std::optional<std::vector<int64_t>> output_rows = std::nullopt;
 };
 
 }  // namespace dtrpo::model

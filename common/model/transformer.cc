@@ -16,7 +16,7 @@ namespace {
 
 using checkpoint::ModelDescriptor;
 
-// The state of one forward that all layers share.
+// What the layers of one forward share.
 struct ForwardPass {
   const ModelDescriptor& descriptor;
   AttentionPlan plan;
@@ -30,34 +30,49 @@ torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight,
   return bias.defined() ? torch::addmm(bias, x, weight.t()) : torch::mm(x, weight.t());
 }
 
-// The attention half of a layer without its residual: normed [R, D] -> [R, H*E].
-torch::Tensor SelfAttention(const ForwardPass& pass, int64_t layer, const LayerWeights& w,
-                            const torch::Tensor& normed) {
+// normed [R, D] -> its keys and values, or the cache that now holds them too, [rows, G, E].
+std::pair<torch::Tensor, torch::Tensor> KeysAndValues(const ForwardPass& pass, int64_t layer,
+                                                      const LayerWeights& w,
+                                                      const torch::Tensor& normed) {
   const ModelDescriptor& d = pass.descriptor;
-  const int64_t R = normed.size(0), H = d.num_heads, G = d.num_key_value_heads, E = d.head_dim;
-  torch::Tensor queries = Linear(normed, w.query, w.query_bias).view({R, H, E});
+  const int64_t R = normed.size(0), G = d.num_key_value_heads, E = d.head_dim;
   torch::Tensor keys = Linear(normed, w.key, w.key_bias).view({R, G, E});
-  torch::Tensor values = Linear(normed, w.value, w.value_bias).view({R, G, E});
-  if (d.qk_norm) {
-    queries = RmsNorm(queries, w.query_norm, d.rms_norm_eps);
-    keys = RmsNorm(keys, w.key_norm, d.rms_norm_eps);
-  }
-  queries = pass.rotary.Apply(queries);
+  const torch::Tensor values = Linear(normed, w.value, w.value_bias).view({R, G, E});
+  if (d.qk_norm) keys = RmsNorm(keys, w.key_norm, d.rms_norm_eps);
   keys = pass.rotary.Apply(keys);
-  if (pass.cache != nullptr) {
-    keys = pass.cache->keys(layer).index_copy_(0, pass.plan.cache_rows, keys);
-    values = pass.cache->values(layer).index_copy_(0, pass.plan.cache_rows, values);
-  }
-  return Attend(pass.plan, queries, keys, values);
+  if (pass.cache == nullptr) return {keys, values};
+  return {pass.cache->keys(layer).index_copy_(0, pass.plan.cache_rows, keys),
+          pass.cache->values(layer).index_copy_(0, pass.plan.cache_rows, values)};
 }
 
+// normed [r, D] -> [r, H, E].
+torch::Tensor Queries(const ModelDescriptor& d, const LayerWeights& w, const torch::Tensor& normed,
+                      const Rotary& rotary) {
+  torch::Tensor queries =
+      Linear(normed, w.query, w.query_bias).view({normed.size(0), d.num_heads, d.head_dim});
+  if (d.qk_norm) queries = RmsNorm(queries, w.query_norm, d.rms_norm_eps);
+  return rotary.Apply(queries);
+}
+
+// x [R, D] -> [R, D]; the last layer: -> [r, D], the output rows.
 torch::Tensor ApplyLayer(const ForwardPass& pass, int64_t layer, const LayerWeights& w,
-                         const torch::Tensor& x) {
-  const double epsilon = pass.descriptor.rms_norm_eps;
-  const torch::Tensor attended =
-      SelfAttention(pass, layer, w, RmsNorm(x, w.attention_norm, epsilon));
+                         torch::Tensor x) {
+  const ModelDescriptor& d = pass.descriptor;
+  const AttentionPlan& plan = pass.plan;
+  torch::Tensor normed = RmsNorm(x, w.attention_norm, d.rms_norm_eps);
+  const auto [keys, values] = KeysAndValues(pass, layer, w, normed);
+  torch::Tensor attended;
+  if (layer == d.num_layers - 1 && plan.last_rows.defined()) {
+    x = x.index_select(0, plan.last_rows);
+    if (x.size(0) == 0) return x;
+    normed = normed.index_select(0, plan.last_rows);
+    attended = Attend(plan.last_groups, Queries(d, w, normed, pass.rotary.Rows(plan.last_rows)),
+                      keys, values);
+  } else {
+    attended = Attend(plan.groups, Queries(d, w, normed, pass.rotary), keys, values);
+  }
   const torch::Tensor middle = torch::addmm(x, attended, w.output.t());
-  const torch::Tensor normed = RmsNorm(middle, w.feed_forward_norm, epsilon);
+  normed = RmsNorm(middle, w.feed_forward_norm, d.rms_norm_eps);
   const torch::Tensor gated =
       torch::silu(torch::mm(normed, w.gate.t())) * torch::mm(normed, w.up.t());
   return torch::addmm(middle, gated, w.down.t());
@@ -70,15 +85,14 @@ KvCache::KvCache(const ModelDescriptor& descriptor, int64_t capacity_rows, torch
   for (int64_t layer = 0; layer < descriptor.num_layers; ++layer) {
     const std::vector<int64_t> shape = {capacity_rows, descriptor.num_key_value_heads,
                                         descriptor.head_dim};
-    keys_.push_back(torch::zeros(shape, dtype));
-    values_.push_back(torch::zeros(shape, dtype));
+    keys_.push_back(torch::empty(shape, dtype));  // nobody reads a row before it is written
+    values_.push_back(torch::empty(shape, dtype));
   }
 }
 
-int64_t KvCache::size_bytes() const {
-  int64_t bytes = 0;
-  for (const torch::Tensor& tensor : keys_) bytes += 2 * static_cast<int64_t>(tensor.nbytes());
-  return bytes;
+int64_t KvCache::RowBytes(const ModelDescriptor& descriptor, torch::Dtype dtype) {
+  return 2 * descriptor.num_layers * descriptor.num_key_value_heads * descriptor.head_dim *
+         static_cast<int64_t>(c10::elementSize(dtype));
 }
 
 Transformer::Transformer(ModelDescriptor descriptor, TransformerWeights weights, bool requires_grad)
@@ -148,7 +162,7 @@ torch::Tensor Transformer::Forward(const RowBatch& batch, KvCache* cache) const 
   const ForwardPass pass{descriptor_, std::move(plan), std::move(rotary), cache};
   torch::Tensor x = torch::embedding(weights_.embedding, pass.plan.token_ids);
   for (int64_t layer = 0; layer < descriptor_.num_layers; ++layer) {
-    x = ApplyLayer(pass, layer, weights_.layers[layer], x);
+    x = ApplyLayer(pass, layer, weights_.layers[layer], std::move(x));
   }
   x = RmsNorm(x, weights_.final_norm, descriptor_.rms_norm_eps);
   return pass.plan.restore.defined() ? x.index_select(0, pass.plan.restore) : x;

@@ -28,8 +28,9 @@ namespace dtrpo::model {
 class KvCache {
  public:
   KvCache(const checkpoint::ModelDescriptor& descriptor, int64_t capacity_rows, torch::Dtype dtype);
+  // What a row takes, over all layers.
+  static int64_t RowBytes(const checkpoint::ModelDescriptor& descriptor, torch::Dtype dtype);
   int64_t capacity_rows() const { return capacity_rows_; }
-  int64_t size_bytes() const;
   torch::Tensor& keys(int64_t layer) { return keys_[layer]; }      // [capacity_rows, G, E]
   torch::Tensor& values(int64_t layer) { return values_[layer]; }  // [capacity_rows, G, E]
 
@@ -62,8 +63,8 @@ class Transformer {
 
   const checkpoint::ModelDescriptor& descriptor() const { return descriptor_; }
 
-  // Final-normed hidden states of every row, [R, D]. With `cache`, batch.cache_rows is set and the
-  // cache is written; gradients then don't reach what it holds, so turn them off.
+  // Final-normed hidden states of the batch's output rows, [r, D]. With `cache`, batch.cache_rows
+  // is set and the cache is written; gradients then don't reach what it holds, so turn them off.
   // Throws c10::Error for a batch that makes no sense; callers in other rooms go through
   // torch_boundary.h.
   torch::Tensor Forward(const RowBatch& batch, KvCache* cache = nullptr) const;
@@ -71,6 +72,7 @@ class Transformer {
   // Logits of chosen rows, hidden [r, D] -> [r, V].
   torch::Tensor Head(const torch::Tensor& hidden) const;
   torch::Tensor HeadWeight() const { return weights_.head; }  // [V, D]
+  torch::Dtype dtype() const { return weights_.embedding.scalar_type(); }
 
   // Parameters in checkpoint order under the checkpoint's own names; a tied head appears once, as
   // the embedding.

@@ -217,6 +217,30 @@ TEST(BlockSamplerTest, SameSeedGivesTheSameTrajectoryWhateverTheBatch) {
   }
 }
 
+TEST(BlockSamplerTest, ASmallCacheMakesSequencesWaitAndChangesNothing) {
+  const auto model = TinyModel();
+  SamplerOptions options = Options("threshold:0.5", 1);
+  const std::vector<SampleRequest> requests = Requests({3, 13, 6, 13, 9, 4}, 3);
+  const std::vector<Trajectory> roomy = SampleAll(*model, options, requests);
+  // Canvas and prompt of the longest request take 24 rows of keys and values.
+  const int64_t row = model::KvCache::RowBytes(model->descriptor(), torch::kFloat32);
+  for (const int64_t rows : {24, 30, 61}) {
+    options.max_cache_bytes = rows * row;
+    const std::vector<Trajectory> tight = SampleAll(*model, options, requests);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(tight[i].response_tokens, roomy[i].response_tokens) << rows;
+      EXPECT_EQ(tight[i].unmask_step, roomy[i].unmask_step) << rows;
+    }
+  }
+  options.max_cache_bytes = 24 * row - 1;
+  auto sampler = BlockSampler::Create(model.get(), options);
+  ASSERT_TRUE(sampler.ok());
+  const auto refused = (*sampler)->Sample(requests);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(refused.status().message(), HasSubstr("'p13/0'"));
+  EXPECT_THAT(refused.status().message(), HasSubstr("max_cache_bytes"));
+}
+
 TEST(BlockSamplerTest, TemperedConfidenceChangesTheOrderButNotWhatIsRecorded) {
   const auto model = TinyModel();
   const auto requests = Requests({3, 4, 8}, 4);

@@ -34,47 +34,47 @@ class StepBatchTest : public ::testing::Test {
 };
 
 TEST_F(StepBatchTest, PromptBlocksSeeThemselvesAndThoseBefore) {
-  CacheSlots slots(2, 6, 6);
-  slots.Acquire(std::vector<int32_t>{9, 9});
-  const CacheSlots::Slot slot = slots.Acquire(std::vector<int32_t>{1, 2, 3, 4, 5, 6});
-  ASSERT_EQ(slots.prompt_begin(slot.prompt), 6);
-
-  StepBatch first(2);
-  EXPECT_EQ(first.AddPromptBlocks(&slots, slot.prompt, 5), 3);  // two blocks fit in five rows
-  EXPECT_THAT(first.rows().token_ids, ElementsAre(1, 2, 3, 4));
-  EXPECT_THAT(first.rows().positions, ElementsAre(0, 1, 2, 3));
-  EXPECT_THAT(first.rows().cache_rows, ElementsAre(6, 7, 8, 9));
-  ASSERT_EQ(first.rows().segments.size(), 2u);
-  EXPECT_THAT(KeysOf(first.rows().segments[0]), ElementsAre(ElementsAre(6, 8)));
-  EXPECT_THAT(KeysOf(first.rows().segments[1]), ElementsAre(ElementsAre(6, 10)));
-  EXPECT_FALSE(slots.IsFilled(slot));
-
-  StepBatch second(2);
-  EXPECT_EQ(second.AddPromptBlocks(&slots, slot.prompt, 0), 1);  // one block at least
-  EXPECT_THAT(second.rows().token_ids, ElementsAre(5, 6));
-  EXPECT_TRUE(slots.IsFilled(slot));
+  const std::vector<int32_t> prompt = {1, 2, 3, 4, 5, 6, 7};
+  StepBatch batch(2);
+  EXPECT_EQ(batch.AddPromptBlock(prompt, 1, {4, 5, 1}), 0);
+  EXPECT_EQ(batch.AddPromptBlock(prompt, 2, {4, 5, 1}), 2);
+  EXPECT_THAT(batch.rows().token_ids, ElementsAre(3, 4, 5, 6));
+  EXPECT_THAT(batch.rows().positions, ElementsAre(2, 3, 4, 5));
+  EXPECT_THAT(batch.rows().cache_rows, ElementsAre(10, 11, 2, 3));
+  ASSERT_EQ(batch.rows().segments.size(), 2u);
+  EXPECT_THAT(KeysOf(batch.rows().segments[0]), ElementsAre(ElementsAre(8, 12)));
+  EXPECT_THAT(KeysOf(batch.rows().segments[1]), ElementsAre(ElementsAre(8, 12), ElementsAre(2, 4)));
 }
 
-TEST_F(StepBatchTest, SequenceBlocksSeeTheSharedPromptAndTheirOwnRows) {
+TEST_F(StepBatchTest, SequenceBlocksSeeTheirPagesUpToThemselves) {
   const std::vector<int32_t> prompt = {1, 2, 3};  // one whole block and a tail
-  CacheSlots slots(1, 2, 6);
+  const CachePages::Table pages = {7, 0, 1, 5};
   SequenceState state(&rules_, prompt);
-  const CacheSlots::Slot slot = slots.Acquire(absl::MakeConstSpan(prompt).subspan(0, 2));
-
   StepBatch batch(2);
-  EXPECT_EQ(batch.AddSequenceBlock(state, slots, slot), 0);
+  EXPECT_EQ(batch.AddSequenceBlock(state, pages), 0);
   EXPECT_THAT(batch.rows().token_ids, ElementsAre(3, kMask));
   EXPECT_THAT(batch.rows().positions, ElementsAre(2, 3));
-  EXPECT_THAT(batch.rows().cache_rows, ElementsAre(2, 3));
-  EXPECT_THAT(KeysOf(batch.rows().segments[0]), ElementsAre(ElementsAre(0, 2), ElementsAre(2, 4)));
+  EXPECT_THAT(batch.rows().cache_rows, ElementsAre(0, 1));
+  EXPECT_THAT(KeysOf(batch.rows().segments[0]),
+              ElementsAre(ElementsAre(14, 16), ElementsAre(0, 2)));
 
   state.Advance(std::vector<Candidate>{{7, -1.0f, 0.5f}});
   state.Advance({});  // the clean pass
   StepBatch next(2);
-  EXPECT_EQ(next.AddSequenceBlock(state, slots, slot), 0);
+  EXPECT_EQ(next.AddSequenceBlock(state, pages), 0);
   EXPECT_THAT(next.rows().positions, ElementsAre(4, 5));
-  EXPECT_THAT(next.rows().cache_rows, ElementsAre(4, 5));
-  EXPECT_THAT(KeysOf(next.rows().segments[0]), ElementsAre(ElementsAre(0, 2), ElementsAre(2, 6)));
+  EXPECT_THAT(next.rows().cache_rows, ElementsAre(2, 3));
+  EXPECT_THAT(KeysOf(next.rows().segments[0]), ElementsAre(ElementsAre(14, 16), ElementsAre(0, 4)));
+}
+
+TEST_F(StepBatchTest, OutputsAreTheRowsAskedFor) {
+  StepBatch batch(2);
+  batch.AddPromptBlock(std::vector<int32_t>{1, 2}, 0, {0});
+  EXPECT_THAT(*batch.rows().output_rows, ElementsAre());
+  batch.AddOutput(1);
+  batch.AddOutput(0);
+  EXPECT_EQ(batch.outputs(), 2);
+  EXPECT_THAT(*batch.rows().output_rows, ElementsAre(1, 0));
 }
 
 TEST_F(StepBatchTest, BidirectionalSequencesComeWholeAndSeeThemselves) {

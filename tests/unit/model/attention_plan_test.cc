@@ -66,5 +66,27 @@ TEST(AttentionPlanTest, KeysOfACacheAreItsRows) {
   EXPECT_THROW(Plan(batch, 35), c10::Error);
 }
 
+TEST(AttentionPlanTest, TheLastLayerAsksForOutputRowsOnly) {
+  RowBatch batch = BidirectionalRows({10, 11, 12, 13, 14, 15});
+  batch.segments = {{0, 2, {{0, 2}}}, {2, 4, {{2, 4}}}, {4, 6, {{4, 6}}}};
+  batch.output_rows = {5, 1, 4, 1};  // none of the second segment
+  const AttentionPlan plan = Plan(batch);
+  ASSERT_EQ(plan.groups.size(), 1u);
+  ASSERT_EQ(plan.last_groups.size(), 2u);
+  EXPECT_EQ(plan.last_groups[0].query_rows, 1);
+  EXPECT_EQ(plan.last_groups[1].query_begin, 1);
+  EXPECT_EQ(plan.last_groups[1].query_rows, 2);
+  EXPECT_THAT(Values(plan.last_rows), ElementsAre(1, 4, 5));
+  EXPECT_THAT(Values(plan.restore), ElementsAre(2, 0, 1, 0));
+}
+
+TEST(AttentionPlanTest, ABatchMayWantNoOutput) {
+  RowBatch batch = BidirectionalRows({10, 11});
+  batch.output_rows.emplace();
+  const AttentionPlan plan = Plan(batch);
+  EXPECT_TRUE(plan.last_groups.empty());
+  EXPECT_EQ(plan.last_rows.numel(), 0);
+}
+
 }  // namespace
 }  // namespace dtrpo::model

@@ -53,7 +53,7 @@ TEST(TransformerTest, CachedForwardsEqualTheOneWithoutACache) {
   const auto model = TinyTransformer(TinyDescriptor(), kDouble);
   const std::vector<int64_t> noisy = {4, 5, 6, 7, 8, 3, 3, 9}, clean = {4, 5, 6, 7, 8, 10, 5, 9};
   KvCache cache(model->descriptor(), 40, torch::kFloat64);
-  EXPECT_EQ(cache.size_bytes(), 2 * 2 * 40 * 2 * 4 * 8);
+  EXPECT_EQ(KvCache::RowBytes(model->descriptor(), torch::kFloat64), 2 * 2 * 2 * 4 * 8);
   // The sequence's rows lie at 20.. of the cache; block 1 is denoised in place, then made clean.
   auto run_block = [&](const std::vector<int64_t>& tokens, int64_t block) {
     RowBatch batch;
@@ -69,6 +69,22 @@ TEST(TransformerTest, CachedForwardsEqualTheOneWithoutACache) {
   EXPECT_LT(MaxDifference(run_block(clean, 0), reference.narrow(0, 8, 4)), 1e-12);
   EXPECT_LT(MaxDifference(run_block(noisy, 1), reference.narrow(0, 4, 4)), 1e-12);
   EXPECT_LT(MaxDifference(run_block(clean, 1), reference.narrow(0, 12, 4)), 1e-12);
+}
+
+TEST(TransformerTest, OutputRowsAreTheWholeForwardsRows) {
+  torch::NoGradGuard no_grad;
+  const auto model = TinyTransformer(TinyDescriptor(), kDouble);
+  RowBatch batch = Concatenate({BlockCausalRows(Tokens(10, 0), 4), BlockCausalRows(Tokens(4, 5), 4),
+                                BlockCausalRows(Tokens(10, 2), 4)});
+  const torch::Tensor all = model->Forward(batch);
+  for (const std::vector<int64_t>& rows :
+       {std::vector<int64_t>{23}, {0, 1, 2, 3}, {7, 2, 20, 2, 9}, {}}) {
+    batch.output_rows = rows;
+    const torch::Tensor expected = all.index_select(0, torch::tensor(rows, torch::kInt64));
+    const torch::Tensor some = model->Forward(batch);
+    ASSERT_EQ(some.sizes(), expected.sizes());
+    EXPECT_TRUE(torch::allclose(some, expected, 0, 1e-12));
+  }
 }
 
 TEST(TransformerTest, ALaterCleanBlockChangesNoEarlierRow) {
