@@ -59,6 +59,7 @@ class World {
     SamplerOptions options = AloneEngine();
     options.batch_sequences = 1 + Below(rng_.Uniform01() < 0.5 ? 3 : 20);
     options.max_prefill_rows = rng_.Uniform01() < 0.5 ? 4096 : 1 + Below(60);
+    if (OneIn(2)) options.max_cache_bytes = CacheBytesNeeded() * (4 + Below(8)) / 4;
     return options;
   }
   SamplerOptions AloneEngine() const {
@@ -80,7 +81,8 @@ class World {
     const checkpoint::ModelDescriptor& d = model_->descriptor();
     std::string prompts;
     for (const SampleRequest& request : requests_) {
-      absl::StrAppend(&prompts, " ", request.id, ":", request.prompt_tokens.size());
+      absl::StrAppend(&prompts, " ", request.id, ":", request.prompt_tokens.size(), "+",
+                      request.max_new_tokens);
     }
     const trajectory::SamplerParameters& p = parameters_;
     return absl::StrCat(d.family, " shift ", d.logit_shift, " block ", d.block_size, " sub_block ",
@@ -96,6 +98,18 @@ class World {
   template <typename T>
   T OneOf(const std::vector<T>& values) {
     return values[Below(static_cast<int32_t>(values.size()))];
+  }
+
+  // By the request with the most positions, to the end of its last block.
+  int64_t CacheBytesNeeded() const {
+    const int64_t block = std::max(1, model_->descriptor().block_size);
+    int64_t rows = 0;
+    for (const SampleRequest& request : requests_) {
+      const int64_t tokens =
+          request.max_new_tokens > 0 ? request.max_new_tokens : int64_t{parameters_.max_new_tokens};
+      rows = std::max<int64_t>(rows, request.prompt_tokens.size() + tokens + block - 1);
+    }
+    return rows / block * block * model::KvCache::RowBytes(model_->descriptor(), torch::kFloat32);
   }
 
   void MakeModel(uint64_t seed) {
@@ -178,7 +192,8 @@ class World {
     while (static_cast<int32_t>(requests_.size()) < count) {
       const std::vector<int32_t>& prompt = OneOf(prompts);
       for (int32_t again = OneIn(2) ? 1 + Below(4) : 1; again > 0; --again) {
-        requests_.push_back({absl::StrCat("r", requests_.size()), prompt, rng_.Next()});
+        requests_.push_back({absl::StrCat("r", requests_.size()), prompt, rng_.Next(),
+                             OneIn(3) ? 1 + Below(20) : 0});
       }
     }
   }
@@ -293,11 +308,32 @@ TEST_P(SamplerPropertyTest, TheBatchDoesNotShow) {
   for (int round = 0; round < 4; ++round) {
     const SamplerOptions engine = world_.Engine();
     SCOPED_TRACE(absl::StrCat("batch_sequences ", engine.batch_sequences, " max_prefill_rows ",
-                              engine.max_prefill_rows));
+                              engine.max_prefill_rows, " max_cache_bytes ",
+                              engine.max_cache_bytes));
     const std::vector<size_t> order = world_.Shuffled(alone_.size());
     ExpectAllAsAlone(Sample(Sampler(world_, engine).get(), Pick(order)), order);
   }
   if (near_ties_ > 0) std::cout << near_ties_ << " near ties\n";
+}
+
+TEST_P(SamplerPropertyTest, ObservedBlocksAreTheAnswersTargetsInOrder) {
+  std::vector<std::vector<int32_t>> observed(alone_.size());
+  std::vector<int> ends(alone_.size());
+  const auto all =
+      Sampler(world_, world_.Engine())->Sample(world_.requests(), nullptr, [&](const auto& block) {
+        EXPECT_EQ(ends[block.request], 0) << block.request;
+        std::vector<int32_t>& tokens = observed[block.request];
+        EXPECT_EQ(block.begin, static_cast<int64_t>(tokens.size()));
+        tokens.insert(tokens.end(), block.tokens.begin(), block.tokens.end());
+        ends[block.request] += block.last;
+      });
+  ASSERT_TRUE(all.ok()) << all.status();
+  for (size_t i = 0; i < alone_.size(); ++i) {
+    const std::vector<int32_t>& response = (*all)[i].response_tokens;
+    EXPECT_EQ(ends[i], 1);
+    EXPECT_EQ(observed[i],
+              std::vector<int32_t>(response.begin(), response.begin() + TargetCount((*all)[i])));
+  }
 }
 
 // One sampler for several calls, one of them broken off: nothing of them is left in the next.
