@@ -12,6 +12,9 @@ v1::WorkerConfig DefaultWorkerConfig() {
   config.set_batch_sequences(64);
   config.set_rpc_timeout_ms(30000);
   config.set_lease_prompts(8);
+  config.set_max_generate_calls(2);
+  config.set_max_generate_prompt_tokens(4096);
+  config.set_max_generate_new_tokens(2048);
   return config;
 }
 
@@ -31,6 +34,9 @@ std::vector<FieldProblem> CheckWorkerConfig(const v1::WorkerConfig& config) {
   in_range("batch_sequences", config.batch_sequences(), 1, 65536);
   in_range("rpc_timeout_ms", config.rpc_timeout_ms(), 100, 3600000);
   in_range("lease_prompts", config.lease_prompts(), 1, 4096);
+  in_range("max_generate_calls", config.max_generate_calls(), 0, 64);
+  in_range("max_generate_prompt_tokens", config.max_generate_prompt_tokens(), 1, 1 << 20);
+  in_range("max_generate_new_tokens", config.max_generate_new_tokens(), 1, 1 << 20);
   return problems;
 }
 

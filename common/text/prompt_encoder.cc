@@ -29,24 +29,40 @@ absl::StatusOr<PromptEncoder> PromptEncoder::Load(const std::string& folder, boo
   return encoder;
 }
 
+absl::Status PromptEncoder::CheckTokenizer() const {
+  if (tokenizer_) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("text needs a tokenizer, but ", folder_, " has no tokenizer.json"));
+}
+
+absl::Status PromptEncoder::CheckChatTemplate() const {
+  if (tokenizer_ && chat_template_) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("messages need a tokenizer and a chat template, but ", folder_, " has no ",
+                   tokenizer_ ? "chat template" : "tokenizer.json"));
+}
+
 absl::StatusOr<std::vector<int32_t>> PromptEncoder::EncodeText(const std::string& text) const {
-  if (!tokenizer_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("text needs a tokenizer, but ", folder_, " has no tokenizer.json"));
-  }
-  if (!wrap_text_ || !chat_template_) return tokenizer_->Encode(text, /*add_special=*/true);
+  if (!wrap_text_ || !chat_template_) return EncodeRaw(text);
   const ChatMessage message{"user", text};
-  DTRPO_ASSIGN_OR_RETURN(const std::string rendered, chat_template_->Render({&message, 1}));
+  return EncodeChat({&message, 1});
+}
+
+absl::StatusOr<std::vector<int32_t>> PromptEncoder::EncodeRaw(const std::string& text) const {
+  DTRPO_RETURN_IF_ERROR(CheckTokenizer());
+  return tokenizer_->Encode(text, /*add_special=*/true);
+}
+
+absl::StatusOr<std::vector<int32_t>> PromptEncoder::EncodeChat(
+    absl::Span<const ChatMessage> messages) const {
+  DTRPO_RETURN_IF_ERROR(CheckChatTemplate());
+  DTRPO_ASSIGN_OR_RETURN(const std::string rendered, chat_template_->Render(messages));
   return tokenizer_->Encode(rendered);
 }
 
 absl::StatusOr<std::vector<int32_t>> PromptEncoder::EncodeMessages(
     absl::string_view messages_json) const {
-  if (!tokenizer_ || !chat_template_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("messages need a tokenizer and a chat template, but ", folder_, " has no ",
-                     tokenizer_ ? "chat template" : "tokenizer.json"));
-  }
+  DTRPO_RETURN_IF_ERROR(CheckChatTemplate());
   DTRPO_ASSIGN_OR_RETURN(const std::string rendered, chat_template_->RenderJson(messages_json));
   return tokenizer_->Encode(rendered);
 }

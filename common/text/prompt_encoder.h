@@ -24,13 +24,20 @@ class PromptEncoder {
   static absl::StatusOr<PromptEncoder> Load(const std::string& folder, bool wrap_text);
 
   absl::StatusOr<std::vector<int32_t>> EncodeText(const std::string& text) const;
+  // As it is, whatever `wrap_text` says.
+  absl::StatusOr<std::vector<int32_t>> EncodeRaw(const std::string& text) const;
   // `messages_json`: a list of {"role", "content"} objects.
   absl::StatusOr<std::vector<int32_t>> EncodeMessages(absl::string_view messages_json) const;
+  absl::StatusOr<std::vector<int32_t>> EncodeChat(absl::Span<const ChatMessage> messages) const;
   // Empty without a tokenizer.
   absl::StatusOr<std::string> Decode(absl::Span<const int32_t> tokens) const;
+  // Null without tokenizer files; lives as long as the encoder.
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
 
  private:
   PromptEncoder() = default;
+  absl::Status CheckTokenizer() const;
+  absl::Status CheckChatTemplate() const;
 
   std::string folder_;
   bool wrap_text_ = true;

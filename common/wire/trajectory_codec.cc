@@ -20,21 +20,6 @@ v1::BlockOrigin ToProto(BlockOrigin origin) {
   return origin == BlockOrigin::kAbsolute ? v1::ABSOLUTE : v1::RESPONSE;
 }
 
-v1::FinishReason ToProto(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return v1::STOP;
-    case FinishReason::kLength:
-      return v1::LENGTH;
-    case FinishReason::kCancelled:
-      return v1::CANCELLED;
-    case FinishReason::kRepetition:
-      return v1::REPETITION;
-  }
-  DTRPO_CHECK(false) << "finish reason " << static_cast<int>(reason);
-  return v1::FINISH_REASON_UNSPECIFIED;
-}
-
 v1::FirstTokenSource ToProto(FirstToken source) {
   switch (source) {
     case FirstToken::kNone:
@@ -121,6 +106,33 @@ void FillMissing(v1::Trajectory& t) {
 
 }  // namespace
 
+v1::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return v1::STOP;
+    case FinishReason::kLength:
+      return v1::LENGTH;
+    case FinishReason::kCancelled:
+      return v1::CANCELLED;
+    case FinishReason::kRepetition:
+      return v1::REPETITION;
+  }
+  DTRPO_CHECK(false) << "finish reason " << static_cast<int>(reason);
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+void ToProto(const trajectory::SamplerParameters& from, v1::SamplerParameters* to) {
+  to->set_unmask(from.unmask);
+  to->set_sub_block(from.sub_block);
+  to->set_temperature(from.temperature);
+  to->set_top_p(from.top_p);
+  to->set_top_k(from.top_k);
+  to->set_max_new_tokens(from.max_new_tokens);
+  to->set_confidence(from.confidence);
+  to->set_first_token(ToProto(from.first_token));
+  to->set_repetition_guard(from.repetition_guard);
+}
+
 void ToProto(const trajectory::Trajectory& from, v1::Trajectory* to) {
   to->Clear();
   to->set_format_version(from.format_version);
@@ -135,16 +147,7 @@ void ToProto(const trajectory::Trajectory& from, v1::Trajectory* to) {
   to->set_block_origin(ToProto(from.block_origin));
   to->set_stop_index(from.stop_index);
   to->set_finish_reason(ToProto(from.finish_reason));
-  v1::SamplerParameters* sampler = to->mutable_sampler();
-  sampler->set_unmask(from.sampler.unmask);
-  sampler->set_sub_block(from.sampler.sub_block);
-  sampler->set_temperature(from.sampler.temperature);
-  sampler->set_top_p(from.sampler.top_p);
-  sampler->set_top_k(from.sampler.top_k);
-  sampler->set_max_new_tokens(from.sampler.max_new_tokens);
-  sampler->set_confidence(from.sampler.confidence);
-  sampler->set_first_token(ToProto(from.sampler.first_token));
-  sampler->set_repetition_guard(from.sampler.repetition_guard);
+  ToProto(from.sampler, to->mutable_sampler());
   to->set_seed(absl::StrCat(from.seed));
   to->mutable_weights_version()->Add(from.weights_version.begin(), from.weights_version.end());
   to->set_text(from.text);

@@ -15,6 +15,8 @@
 
 namespace dtrpo::wire {
 
+v1::FinishReason ToProto(trajectory::FinishReason reason);
+void ToProto(const trajectory::SamplerParameters& from, v1::SamplerParameters* to);
 void ToProto(const trajectory::Trajectory& from, v1::Trajectory* to);
 void ToProto(const trajectory::PreferencePair& from, v1::PreferencePair* to);
 

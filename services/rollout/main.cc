@@ -6,8 +6,11 @@
 #include "common/runtime/service_main.h"
 #include "common/runtime/worker_config.h"
 #include "common/weights/version_store.h"
+#include "services/rollout/generate_service.h"
 #include "services/rollout/rollout_metrics.h"
 #include "services/rollout/rollout_worker.h"
+#include "services/rollout/served_job.h"
+#include "services/rollout/text_generator.h"
 #include "services/rollout/weights_service.h"
 
 namespace dtrpo::rollout {
@@ -20,7 +23,13 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   const RolloutMetrics metrics(host.metrics());
   weights::VersionStore versions;
   WeightsService weights_service(&versions, host.clock(), &metrics);
-  DTRPO_RETURN_IF_ERROR(host.Start({&weights_service}));
+  ServedJobSlot served_job;
+  TextGenerator generator({.calls = config.max_generate_calls(),
+                           .prompt_tokens = config.max_generate_prompt_tokens(),
+                           .new_tokens = config.max_generate_new_tokens()},
+                          &served_job, &versions, host.clock(), &metrics);
+  GenerateService generate_service(&generator, host.clock());
+  DTRPO_RETURN_IF_ERROR(host.Start({&weights_service, &generate_service}));
 
   RolloutWorker worker({.registration = runtime::Registration(host, "rollout"),
                         .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
@@ -30,12 +39,15 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
                         .channels = host.channels(),
                         .versions = &versions,
                         .weights_service = &weights_service,
+                        .served_job = &served_job,
                         .clock = host.clock(),
                         .waits = host.wait_states(),
                         .metrics = &metrics});
   host.SetReady(true);
   std::thread loop([&worker] { worker.Run(); });
-  return host.RunUntilStopped([&](absl::Time) {
+  return host.RunUntilStopped([&](absl::Time deadline) {
+    // Answers under way may end, as long as there is time to break them off in order.
+    generator.StartDraining(host.clock()->Now() + (deadline - host.clock()->Now()) / 2);
     worker.Stop();
     loop.join();
   });

@@ -16,16 +16,17 @@
 namespace dtrpo::rollout {
 namespace {
 
-// Forwards a sequence took part in: one per step of a block, and the clean pass that ends each
-// block but the last.
+// Forwards a sequence took part in: one per step of a block, and, where a block's first token is
+// read from it, the clean pass that ends each block but the last.
 int64_t ForwardsOf(const trajectory::Trajectory& t) {
-  int64_t forwards = -1;
+  const int64_t clean_passes = t.sampler.first_token == trajectory::FirstToken::kNone ? 0 : 1;
+  int64_t forwards = -clean_passes;
   for (const trajectory::ResponseBlock& block : trajectory::ResponseBlocks(t)) {
     std::set<int32_t> steps;
     for (int64_t i = block.begin; i < block.end; ++i) {
       if (t.unmask_step[i] > trajectory::kBlockFirstStep) steps.insert(t.unmask_step[i]);
     }
-    forwards += static_cast<int64_t>(steps.size()) + 1;
+    forwards += static_cast<int64_t>(steps.size()) + clean_passes;
   }
   return std::max<int64_t>(forwards, 1);
 }
@@ -44,6 +45,25 @@ absl::Span<const int32_t> AnswerTokens(const trajectory::Trajectory& t) {
 
 }  // namespace
 
+trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool evaluate) {
+  const job::SamplingSpec& sampling = spec.sampling;
+  trajectory::SamplerParameters parameters;
+  parameters.unmask = sampling.unmask;
+  parameters.sub_block = sampling.sub_block;
+  parameters.temperature = sampling.temperature;
+  parameters.top_p = sampling.top_p;
+  parameters.top_k = sampling.top_k;
+  parameters.max_new_tokens = sampling.max_new_tokens;
+  parameters.confidence = sampling.confidence;
+  parameters.repetition_guard = sampling.repetition_guard;
+  if (sampling.greedy_first_token) parameters.first_token = trajectory::FirstToken::kGreedy;
+  if (evaluate) {
+    if (!spec.evaluation.unmask.empty()) parameters.unmask = spec.evaluation.unmask;
+    parameters.temperature = 0;
+  }
+  return parameters;
+}
+
 PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
                              const checkpoint::ModelDescriptor& descriptor, int32_t batch_sequences,
                              text::PromptEncoder encoder,
@@ -53,7 +73,7 @@ PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
       spec_(spec),
       descriptor_(descriptor),
       batch_sequences_(batch_sequences),
-      encoder_(std::move(encoder)),
+      encoder_(std::make_shared<const text::PromptEncoder>(std::move(encoder))),
       verifier_(std::move(verifier)),
       metrics_(metrics) {}
 
@@ -70,21 +90,8 @@ absl::StatusOr<std::unique_ptr<PromptSampler>> PromptSampler::Create(
 }
 
 diffusion::SamplerOptions PromptSampler::Options(bool evaluate, int64_t version) const {
-  const job::SamplingSpec& sampling = spec_.sampling;
   diffusion::SamplerOptions options;
-  options.parameters.unmask = sampling.unmask;
-  options.parameters.sub_block = sampling.sub_block;
-  options.parameters.temperature = sampling.temperature;
-  options.parameters.top_p = sampling.top_p;
-  options.parameters.top_k = sampling.top_k;
-  options.parameters.max_new_tokens = sampling.max_new_tokens;
-  options.parameters.confidence = sampling.confidence;
-  options.parameters.repetition_guard = sampling.repetition_guard;
-  if (sampling.greedy_first_token) options.parameters.first_token = trajectory::FirstToken::kGreedy;
-  if (evaluate) {
-    if (!spec_.evaluation.unmask.empty()) options.parameters.unmask = spec_.evaluation.unmask;
-    options.parameters.temperature = 0;
-  }
+  options.parameters = SamplerParametersOf(spec_, evaluate);
   options.weights_version = version;
   options.model_id = spec_.model.path;
   options.batch_sequences = batch_sequences_;
@@ -105,7 +112,7 @@ absl::StatusOr<std::vector<PromptResult>> PromptSampler::Run(
   std::vector<diffusion::SampleRequest> requests;
   for (size_t i = 0; i < tasks.size(); ++i) {
     absl::StatusOr<text::Prompt> prompt = text::ParsePromptLine(
-        tasks[i].prompt_json, encoder_, descriptor_.vocab_size, spec_.data.answer_field);
+        tasks[i].prompt_json, *encoder_, descriptor_.vocab_size, spec_.data.answer_field);
     results[i].status = prompt.status();
     if (!prompt.ok()) continue;
     prompts[i] = *std::move(prompt);
@@ -141,7 +148,7 @@ absl::Status PromptSampler::Judge(const PromptTask& task, const std::string& exp
                                   std::vector<trajectory::Trajectory> samples,
                                   PromptResult& result) const {
   for (trajectory::Trajectory& t : samples) {
-    DTRPO_ASSIGN_OR_RETURN(t.text, encoder_.Decode(AnswerTokens(t)));
+    DTRPO_ASSIGN_OR_RETURN(t.text, encoder_->Decode(AnswerTokens(t)));
     DTRPO_ASSIGN_OR_RETURN(reward::Judgement judgement,
                            verifier_->Judge(t.text, expected, Finished(t)));
     t.reward = judgement.reward;
@@ -155,7 +162,7 @@ absl::Status PromptSampler::Judge(const PromptTask& task, const std::string& exp
     const trajectory::Trajectory& t = samples.front();
     result.correct = t.reward > 0;
     if (task.keep_sample) {
-      DTRPO_ASSIGN_OR_RETURN(result.kept.prompt, encoder_.Decode(t.prompt_tokens));
+      DTRPO_ASSIGN_OR_RETURN(result.kept.prompt, encoder_->Decode(t.prompt_tokens));
       DTRPO_ASSIGN_OR_RETURN(result.kept.denoising, Denoising(t));
       result.kept.answer = t.text;
       result.kept.expected = expected;
@@ -190,7 +197,7 @@ absl::StatusOr<std::vector<std::string>> PromptSampler::Denoising(
       size_t end = begin;
       while (end < shown.size() && shown[end] != descriptor_.mask_id) ++end;
       DTRPO_ASSIGN_OR_RETURN(const std::string run,
-                             encoder_.Decode(shown.subspan(begin, end - begin)));
+                             encoder_->Decode(shown.subspan(begin, end - begin)));
       line += run;
       begin = end;
     }

@@ -51,6 +51,9 @@ struct PromptResult {
 
 inline constexpr char kMaskSign[] = "░";
 
+// How the job's prompts are sampled; evaluations greedily.
+trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool evaluate);
+
 class PromptSampler {
  public:
   // Everything passed in outlives the sampler. INVALID_ARGUMENT naming what in the job makes no
@@ -58,6 +61,8 @@ class PromptSampler {
   static absl::StatusOr<std::unique_ptr<PromptSampler>> Create(
       std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
       int32_t batch_sequences, const RolloutMetrics* metrics);
+
+  const std::shared_ptr<const text::PromptEncoder>& encoder() const { return encoder_; }
 
   // One result per task, in order. CANCELLED when keep_going says no.
   absl::StatusOr<std::vector<PromptResult>> Run(const model::Transformer& policy, int64_t version,
@@ -84,7 +89,7 @@ class PromptSampler {
   const job::JobSpec spec_;
   const checkpoint::ModelDescriptor descriptor_;
   const int32_t batch_sequences_;
-  const text::PromptEncoder encoder_;
+  const std::shared_ptr<const text::PromptEncoder> encoder_;
   const std::unique_ptr<reward::Verifier> verifier_;
   const RolloutMetrics* const metrics_;
 };

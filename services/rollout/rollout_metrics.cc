@@ -8,6 +8,11 @@ base::Counter* Prompts(base::MetricsRegistry* registry, const char* outcome) {
                               {{"outcome", outcome}});
 }
 
+base::Counter* GenerateCalls(base::MetricsRegistry* registry, const char* outcome) {
+  return registry->GetCounter("dtrpo_rollout_generate_calls_total",
+                              "Generate calls by how they ended.", {{"outcome", outcome}});
+}
+
 }  // namespace
 
 RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
@@ -43,6 +48,17 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
       weights_version(
           registry->GetGauge("dtrpo_rollout_weights_version", "Weights version that serves.")),
       weights_lag_versions(registry->GetGauge("dtrpo_rollout_weights_lag_versions",
-                                              "Versions behind the newest published one.")) {}
+                                              "Versions behind the newest published one.")),
+      generate_answered(GenerateCalls(registry, "answered")),
+      generate_refused(GenerateCalls(registry, "refused")),
+      generate_cancelled(GenerateCalls(registry, "cancelled")),
+      generate_failed(GenerateCalls(registry, "failed")),
+      generate_tokens(registry->GetCounter("dtrpo_rollout_generate_tokens_total",
+                                           "Tokens sent to callers of Generate.")),
+      generate_seconds(registry->GetHistogram("dtrpo_rollout_generate_seconds",
+                                              "Answering one Generate call that wasn't refused.",
+                                              base::LatencyBuckets())),
+      generate_running(
+          registry->GetGauge("dtrpo_rollout_generate_running", "Generate calls that run now.")) {}
 
 }  // namespace dtrpo::rollout

@@ -25,6 +25,13 @@ struct RolloutMetrics {
   base::Counter* weights_refused;
   base::Gauge* weights_version;
   base::Gauge* weights_lag_versions;
+  base::Counter* generate_answered;
+  base::Counter* generate_refused;    // before the first block
+  base::Counter* generate_cancelled;  // by the caller, its deadline, or a drain
+  base::Counter* generate_failed;
+  base::Counter* generate_tokens;
+  base::Histogram* generate_seconds;  // those that were begun
+  base::Gauge* generate_running;
 };
 
 }  // namespace dtrpo::rollout

@@ -112,12 +112,18 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   DTRPO_ASSIGN_OR_RETURN(session->sampler,
                          PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
                                                options_.batch_sequences, deps_.metrics));
-  session->policies = std::make_unique<PolicyCache>(folder.descriptor());
+  session->policies = std::make_shared<PolicyCache>(folder.descriptor());
   DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image,
                          BaseImage(folder, session->job.job_id()));
   deps_.versions->Clear();
   DTRPO_RETURN_IF_ERROR(deps_.versions->Install(std::move(image)));
   deps_.weights_service->AcceptJob(session->job.job_id());
+  deps_.served_job->Put(
+      std::make_shared<ServedJob>(ServedJob{.job_id = session->job.job_id(),
+                                            .spec = spec,
+                                            .descriptor = folder.descriptor(),
+                                            .encoder = session->sampler->encoder(),
+                                            .policies = session->policies}));
   SetState(session->job.job_id(), "ready");
   agent_->BeatNow();  // evaluations of version 0, and pushes, wait for this
   base::LogInfo("job begins", {{"job", session->job.job_id()}, {"model", spec.model.path}});
@@ -237,7 +243,8 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
     if (const std::shared_ptr<const weights::Image> image =
             evaluate ? deps_.versions->Find(version) : newest_image;
         image != nullptr) {
-      absl::StatusOr<const model::Transformer*> policy = session.policies->Get(image);
+      const absl::StatusOr<std::shared_ptr<const model::Transformer>> policy =
+          session.policies->Get(image);
       results = policy.ok() ? session.sampler->Run(**policy, version, tasks,
                                                    [&, evaluate = evaluate] {
                                                      return evaluate ? KeepGoing(session)
@@ -290,10 +297,9 @@ void RolloutWorker::ReportResults(const Session& session,
 }
 
 void RolloutWorker::WorkOnce(Session& session) {
-  const std::vector<v1::PromptLease> leases = Lease(session);
-  if (leases.empty()) return;
-  Process(session, leases);
   session.policies->KeepOnly(deps_.versions->Held());
+  const std::vector<v1::PromptLease> leases = Lease(session);
+  if (!leases.empty()) Process(session, leases);
 }
 
 void RolloutWorker::Run() {
@@ -304,17 +310,23 @@ void RolloutWorker::Run() {
       continue;
     }
     if (session != nullptr) {
+      deps_.served_job->Clear("works on no job");
+      session->policies->KeepOnly({});  // a Generate call keeps the one that it uses
       session.reset();
       deps_.weights_service->AcceptJob("");
       SetState("", "idle");
       deps_.versions->Clear();
     }
     if (!agent_->AwaitJob(deps_.clock->Now() + kIdleWait)) continue;
+    const std::string job_id = agent_->assignment().job().job_id();
+    deps_.served_job->Clear(absl::StrCat("is loading job ", job_id));
     absl::StatusOr<std::unique_ptr<Session>> opened = Open(agent_->assignment());
     if (opened.ok()) {
       session = *std::move(opened);
     } else {
       SetState("", absl::StrCat("can't work on the job: ", opened.status().message()));
+      deps_.served_job->Clear(
+          absl::StrCat("can't work on job ", job_id, ": ", opened.status().message()));
       base::LogError("can't work on the job", {{"error", opened.status()}});
       stop_.SleepFor(*deps_.clock, kAfterFailure);
     }

@@ -26,6 +26,7 @@
 #include "services/rollout/policy_cache.h"
 #include "services/rollout/prompt_sampler.h"
 #include "services/rollout/rollout_metrics.h"
+#include "services/rollout/served_job.h"
 #include "services/rollout/weights_service.h"
 
 namespace dtrpo::rollout {
@@ -44,6 +45,7 @@ class RolloutWorker {
     rpc::ChannelFactory* channels;
     weights::VersionStore* versions;
     WeightsService* weights_service;
+    ServedJobSlot* served_job;
     base::Clock* clock;
     base::WaitStateRegistry* waits;
     const RolloutMetrics* metrics;
@@ -61,7 +63,7 @@ class RolloutWorker {
     v1::JobRef job;
     std::unique_ptr<wire::ReplayClient> replay;
     std::unique_ptr<PromptSampler> sampler;
-    std::unique_ptr<PolicyCache> policies;
+    std::shared_ptr<PolicyCache> policies;
   };
   absl::StatusOr<std::unique_ptr<Session>> Open(const v1::Assignment& assignment);
   // One lease, and everything that follows from it.

@@ -12,9 +12,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "common/base/hash.h"
+#include "common/base/status_macros.h"
 #include "common/rpc/channel_factory.h"
 #include "tools/dtrpoctl/commands.h"
 #include "tools/dtrpoctl/exit_codes.h"
+#include "tools/dtrpoctl/generate.h"
+#include "tools/dtrpoctl/generate_options.h"
 
 namespace dtrpo::ctl {
 namespace {
@@ -25,7 +28,8 @@ constexpr char kExamples[] =
     "  dtrpoctl submit job.yaml --dry-run    check the file, print it with every default\n"
     "  dtrpoctl list                         jobs and how they stand\n"
     "  dtrpoctl get add-1 --json             everything about one job, for scripts\n"
-    "  dtrpoctl watch add-1                  progress until the job is over\n\n";
+    "  dtrpoctl watch add-1                  progress until the job is over\n"
+    "  dtrpoctl generate --prompt '2+2='     what the policy that is being trained answers\n\n";
 
 // Random, so that two submissions of the same file are two jobs, while a repeated call is not.
 std::string NewIdempotencyKey() {
@@ -106,6 +110,14 @@ int Run(int argc, char** argv) {
   add_for_job("resume", "Go on with a paused job", [&] { return Resume(session, job_id); });
   add("workers", "Show the registered workers", [&] { return Workers(session); });
 
+  GenerateOptions generate;
+  generate.in = &std::cin;
+  generate.terminal = isatty(STDIN_FILENO) != 0;
+  RolloutCaller::Dial dial;
+  AddGenerateOptions(add("generate", "Talk to the policy that a job trains",
+                         [&] { return Generate(session, generate, dial); }),
+                     &generate);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -134,6 +146,10 @@ int Run(int argc, char** argv) {
                  .retry = {.attempt_timeout = std::max(session.timeout, absl::Minutes(2)),
                            .max_attempts = 5}});
   session.client = client.get();
+  dial = [&](const std::string& rollout) -> absl::StatusOr<std::unique_ptr<wire::GenerateClient>> {
+    DTRPO_ASSIGN_OR_RETURN(const auto rollout_channel, channels.Create(rollout));
+    return wire::MakeGenerateClient(rollout_channel);
+  };
   return command();
 }
 

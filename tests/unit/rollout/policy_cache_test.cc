@@ -5,6 +5,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <thread>
+
 #include "common/base/check.h"
 #include "common/training/training_state.h"
 #include "common/training/weights_image.h"
@@ -47,8 +49,8 @@ class PolicyCacheTest : public ::testing::Test {
     return model.Head(model.Forward(rows));
   }
 
-  const model::Transformer* Get(PolicyCache& cache,
-                                const std::shared_ptr<const weights::Image>& image) {
+  std::shared_ptr<const model::Transformer> Get(
+      PolicyCache& cache, const std::shared_ptr<const weights::Image>& image) {
     const auto policy = cache.Get(image);
     EXPECT_TRUE(policy.ok()) << policy.status();
     return policy.value_or(nullptr);
@@ -86,7 +88,7 @@ TEST_F(PolicyCacheTest, ABfloat16CheckpointIsHeldInTheTypeThatIsPushed) {
 TEST_F(PolicyCacheTest, AVersionIsMadeOnceAndItsParametersAreTheImagesBytes) {
   PolicyCache cache(Open(path_).descriptor());
   const auto image = Version(1, 11);
-  const model::Transformer* policy = Get(cache, image);
+  const auto policy = Get(cache, image);
   EXPECT_EQ(Get(cache, image), policy);
   const weights::TensorSpec& first = image->manifest().tensors[0];
   EXPECT_EQ(policy->NamedParameters()[0].second.const_data_ptr(),
@@ -104,7 +106,7 @@ TEST_F(PolicyCacheTest, AKeptPolicyOutlivesItsImageInTheStore) {
   PolicyCache cache(Open(path_).descriptor());
   std::shared_ptr<const weights::Image> one = Version(1, 11), two = Version(2, 12);
   const std::weak_ptr<const weights::Image> image_one = one, image_two = two;
-  const model::Transformer* policy = Get(cache, one);
+  const auto policy = Get(cache, one);
   Get(cache, two);
   const torch::Tensor before = Logits(*policy).clone();
   one.reset();
@@ -113,6 +115,37 @@ TEST_F(PolicyCacheTest, AKeptPolicyOutlivesItsImageInTheStore) {
   EXPECT_FALSE(image_one.expired());
   EXPECT_TRUE(image_two.expired());
   EXPECT_TRUE(torch::equal(Logits(*policy), before));
+}
+
+TEST_F(PolicyCacheTest, APolicyInUseOutlivesTheCachesInterest) {
+  PolicyCache cache(Open(path_).descriptor());
+  std::shared_ptr<const weights::Image> one = Version(1, 11);
+  const std::weak_ptr<const weights::Image> image = one;
+  std::shared_ptr<const model::Transformer> policy = Get(cache, one);
+  const torch::Tensor before = Logits(*policy).clone();
+  one.reset();
+  cache.KeepOnly({});
+  EXPECT_TRUE(torch::equal(Logits(*policy), before));
+  policy.reset();
+  EXPECT_TRUE(image.expired());
+}
+
+TEST_F(PolicyCacheTest, ThreadsThatWantOneVersionAtOnceGetThatVersion) {
+  PolicyCache cache(Open(path_).descriptor());
+  const auto image = Version(1, 11);
+  std::vector<std::shared_ptr<const model::Transformer>> policies(4);
+  std::vector<std::thread> threads;
+  for (auto& policy : policies) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) {
+        policy = Get(cache, image);
+        cache.KeepOnly({});
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const torch::Tensor expected = Logits(*Get(cache, image));
+  for (const auto& policy : policies) EXPECT_TRUE(torch::equal(Logits(*policy), expected));
 }
 
 TEST_F(PolicyCacheTest, WeightsThatArentFiniteAreRefusedNamingVersionAndTensor) {

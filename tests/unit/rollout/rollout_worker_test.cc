@@ -110,6 +110,7 @@ class RolloutWorkerTest : public ::testing::Test {
                                                             .channels = &channels_,
                                                             .versions = &versions_,
                                                             .weights_service = &weights_service_,
+                                                            .served_job = &served_job_,
                                                             .clock = base::RealClock(),
                                                             .waits = &waits_,
                                                             .metrics = &metrics_});
@@ -172,6 +173,7 @@ class RolloutWorkerTest : public ::testing::Test {
   base::WaitStateRegistry waits_;
   weights::VersionStore versions_;
   WeightsService weights_service_{&versions_, base::RealClock(), &metrics_};
+  ServedJobSlot served_job_;
   std::unique_ptr<rpc::RpcServer> server_;
   rpc::ChannelFactory channels_{rpc::ChannelOptions()};
   wire::WorkerClient client_;

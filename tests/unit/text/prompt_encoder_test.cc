@@ -33,12 +33,26 @@ TEST(PromptEncoderTest, RawTextIsEncodedAsItIs) {
   EXPECT_EQ(*raw->Decode(*tokens), "47+8=");
 }
 
+TEST(PromptEncoderTest, AnEncoderThatWrapsEncodesRawTextAndConversationsToo) {
+  const auto wrapped = PromptEncoder::Load(kQwen, /*wrap_text=*/true);
+  const auto raw = PromptEncoder::Load(kQwen, /*wrap_text=*/false);
+  ASSERT_TRUE(wrapped.ok() && raw.ok());
+  EXPECT_EQ(*wrapped->EncodeRaw("47+8="), *raw->EncodeText("47+8="));
+  const std::vector<ChatMessage> chat = {{"system", "Add."}, {"user", "47+8="}};
+  const auto tokens = wrapped->EncodeChat(chat);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ(*tokens, *wrapped->EncodeMessages(
+                         R"([{"role": "system", "content": "Add."},
+                             {"role": "user", "content": "47+8="}])"));
+}
+
 TEST(PromptEncoderTest, AFolderWithoutTokenizerFilesSaysSoOnlyWhenTextIsNeeded) {
   const auto encoder = PromptEncoder::Load(kNoTokenizer, /*wrap_text=*/true);
   ASSERT_TRUE(encoder.ok()) << encoder.status();
   EXPECT_EQ(*encoder->Decode({1, 2}), "");
   for (const absl::Status& status :
-       {encoder->EncodeText("a").status(), encoder->EncodeMessages("[]").status()}) {
+       {encoder->EncodeText("a").status(), encoder->EncodeRaw("a").status(),
+        encoder->EncodeChat({}).status(), encoder->EncodeMessages("[]").status()}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("no tokenizer.json"));
   }
 }

@@ -1,0 +1,37 @@
+#include "common/runtime/worker_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace dtrpo::runtime {
+namespace {
+
+v1::WorkerConfig Valid() {
+  v1::WorkerConfig config = DefaultWorkerConfig();
+  config.set_coordinator("127.0.0.1:7070");
+  return config;
+}
+
+TEST(WorkerConfigTest, DefaultsAreValidButForTheCoordinator) {
+  EXPECT_THAT(CheckWorkerConfig(Valid()), testing::IsEmpty());
+  const auto problems = CheckWorkerConfig(DefaultWorkerConfig());
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].path, "coordinator");
+}
+
+TEST(WorkerConfigTest, LimitsOfGenerateCallsAreCheckedAndNoneIsALimitToo) {
+  v1::WorkerConfig config = Valid();
+  EXPECT_EQ(config.max_generate_calls(), 2);
+  config.set_max_generate_calls(0);
+  EXPECT_THAT(CheckWorkerConfig(config), testing::IsEmpty());
+  config.set_max_generate_calls(-1);
+  config.set_max_generate_prompt_tokens(0);
+  config.set_max_generate_new_tokens(0);
+  std::vector<std::string> paths;
+  for (const FieldProblem& problem : CheckWorkerConfig(config)) paths.push_back(problem.path);
+  EXPECT_THAT(paths, testing::ElementsAre("max_generate_calls", "max_generate_prompt_tokens",
+                                          "max_generate_new_tokens"));
+}
+
+}  // namespace
+}  // namespace dtrpo::runtime
