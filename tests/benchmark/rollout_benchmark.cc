@@ -15,7 +15,6 @@
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -27,28 +26,21 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "common/base/check.h"
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/diffusion/block_sampler.h"
-#include "common/model/torch_runtime.h"
 #include "common/model/transformer.h"
+#include "tests/benchmark/workload.h"
 
-namespace dtrpo::diffusion {
+namespace dtrpo::benchmarks {
 namespace {
 
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
+using diffusion::BlockSampler;
+using diffusion::SampleRequest;
+using diffusion::SampleStatistics;
 
-constexpr int32_t kSubBlock = 8;
-
-struct Flags {
-  std::string checkpoint;
-  std::string prompts;
-  std::string tokens_out;
-  size_t requests = 0;  // 0: as many as the batch has room for, at least 2
-  int32_t new_tokens_divisor = 1;
-  int threads = 2;
-};
 Flags flags;
 
 const model::Transformer& Model(torch::Dtype dtype) {
@@ -64,40 +56,12 @@ const model::Transformer& Model(torch::Dtype dtype) {
   return *model;
 }
 
-std::vector<SampleRequest> ReadRequests(const std::string& lengths, size_t count) {
-  const std::string path = absl::StrCat(flags.prompts, "/", lengths, ".jsonl");
-  std::ifstream file(path);
-  std::vector<SampleRequest> requests;
-  std::string line;
-  while (requests.size() < count && std::getline(file, line)) {
-    const json value = json::parse(line);
-    SampleRequest request;
-    request.id = value.at("id").get<std::string>();
-    request.prompt_tokens = value.at("prompt_tokens").get<std::vector<int32_t>>();
-    request.max_new_tokens = value.at("max_new_tokens").get<int32_t>() / flags.new_tokens_divisor;
-    requests.push_back(std::move(request));
-  }
-  DTRPO_CHECK_EQ(requests.size(), count) << path << " has too few lines";
-  return requests;
-}
-
-std::unique_ptr<BlockSampler> MakeSampler(const model::Transformer& model,
-                                          const std::string& unmask, int32_t batch) {
-  SamplerOptions options;
-  options.parameters.unmask = unmask;
-  options.parameters.sub_block = std::min(kSubBlock, model.descriptor().block_size);
-  options.batch_sequences = batch;
-  auto sampler = BlockSampler::Create(&model, options);
-  DTRPO_CHECK_OK(sampler);
-  return *std::move(sampler);
-}
-
 void WriteTokens(absl::Span<const trajectory::Trajectory> trajectories) {
   std::ofstream file(flags.tokens_out);
   for (const trajectory::Trajectory& t : trajectories) {
     std::vector<int32_t> tokens = t.response_tokens;
     tokens.resize(trajectory::TargetCount(t));
-    file << json{{"id", t.id}, {"response_tokens", tokens}}.dump() << "\n";
+    file << nlohmann::json{{"id", t.id}, {"response_tokens", tokens}}.dump() << "\n";
   }
   DTRPO_CHECK(file.flush().good()) << flags.tokens_out << " can't be written";
 }
@@ -105,8 +69,8 @@ void WriteTokens(absl::Span<const trajectory::Trajectory> trajectories) {
 void Rollout(benchmark::State& state, torch::Dtype dtype, int32_t batch, const std::string& unmask,
              const std::string& lengths) {
   const model::Transformer& model = Model(dtype);
-  const size_t count = flags.requests > 0 ? flags.requests : std::max(2, batch);
-  const std::vector<SampleRequest> requests = ReadRequests(lengths, count);
+  const int32_t count = flags.requests > 0 ? flags.requests : std::max(2, batch);
+  const std::vector<SampleRequest> requests = ReadRequests(flags, lengths, count);
   const std::unique_ptr<BlockSampler> sampler = MakeSampler(model, unmask, batch);
   SampleRequest warm_up = requests[0];
   warm_up.max_new_tokens = 1;
@@ -134,30 +98,13 @@ void Rollout(benchmark::State& state, torch::Dtype dtype, int32_t batch, const s
 
 double Median(std::vector<double> values) {
   DTRPO_CHECK(!values.empty());
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Seconds between the engine's calls of `keep_going` that lie around a forward of all sequences.
-std::vector<double> StepSeconds(BlockSampler* sampler, absl::Span<const SampleRequest> requests) {
-  std::vector<double> seconds;
-  Clock::time_point last = Clock::now();
-  int64_t sequence_forwards = sampler->statistics().sequence_forwards;
-  const auto keep_going = [&] {
-    const SampleStatistics& now = sampler->statistics();
-    if (now.sequence_forwards - sequence_forwards == static_cast<int64_t>(requests.size())) {
-      seconds.push_back(SecondsSince(last));
-    }
-    sequence_forwards = now.sequence_forwards;
-    last = Clock::now();
-    return true;
-  };
-  DTRPO_CHECK_OK(sampler->Sample(requests, keep_going));
-  return seconds;
 }
 
 // Every weight matrix of the model once, times rows of its input's width.
@@ -189,31 +136,49 @@ class BareMultiplications {
   std::vector<std::pair<torch::Tensor, torch::Tensor>> pairs_;
 };
 
+struct StepTimes {
+  std::vector<double> step, multiplications, fraction;
+};
+
+// Times every forward of all sequences, from one call of `keep_going` to the next, and right after
+// each the bare multiplications: what disturbs the machine then disturbs both.
+void TimeSteps(BlockSampler* sampler, absl::Span<const SampleRequest> requests,
+               const BareMultiplications& bare, StepTimes* times) {
+  Clock::time_point last = Clock::now();
+  int64_t sequence_forwards = sampler->statistics().sequence_forwards;
+  const auto keep_going = [&] {
+    const double seconds = SecondsSince(last);
+    const SampleStatistics& now = sampler->statistics();
+    if (now.sequence_forwards - sequence_forwards == static_cast<int64_t>(requests.size())) {
+      times->step.push_back(seconds);
+      times->multiplications.push_back(bare.Seconds());
+      times->fraction.push_back(times->multiplications.back() / seconds);
+    }
+    sequence_forwards = now.sequence_forwards;
+    last = Clock::now();
+    return true;
+  };
+  DTRPO_CHECK_OK(sampler->Sample(requests, keep_going));
+}
+
 void Step(benchmark::State& state, torch::Dtype dtype, int32_t batch) {
   const torch::NoGradGuard no_grad;
   const model::Transformer& model = Model(dtype);
   const int32_t block = model.descriptor().block_size;
-  std::vector<SampleRequest> requests = ReadRequests("equal", batch);
+  std::vector<SampleRequest> requests = ReadRequests(flags, "equal", batch);
   for (SampleRequest& request : requests) request.max_new_tokens = block;
   // One token a step: the sub-block's masks, and with them the rows of the head, are 8, 7, ... 1.
   const int32_t sub_block = std::min(kSubBlock, block);
   const std::unique_ptr<BlockSampler> sampler =
       MakeSampler(model, absl::StrCat("steps:", sub_block), batch);
   const BareMultiplications bare(model, batch * block, batch * (sub_block + 1) / 2);
-  StepSeconds(sampler.get(), absl::MakeConstSpan(requests).subspan(0, 1));  // warms up
-
-  std::vector<double> step_seconds, bare_seconds;
-  for (auto _ : state) {
-    for (const double seconds : StepSeconds(sampler.get(), requests)) {
-      step_seconds.push_back(seconds);
-    }
-    for (int i = 0; i < 10; ++i) bare_seconds.push_back(bare.Seconds());
-  }
-  const double step = Median(step_seconds), multiplications = Median(bare_seconds);
+  StepTimes warm_up, times;
+  TimeSteps(sampler.get(), absl::MakeConstSpan(requests).subspan(0, 1), bare, &warm_up);
+  for (auto _ : state) TimeSteps(sampler.get(), requests, bare, &times);
   state.counters["rows"] = batch * block;
-  state.counters["step_seconds"] = step;
-  state.counters["matmul_seconds"] = multiplications;
-  state.counters["matmul_fraction"] = multiplications / step;
+  state.counters["step_seconds"] = Median(times.step);
+  state.counters["matmul_seconds"] = Median(times.multiplications);
+  state.counters["matmul_fraction"] = Median(times.fraction);
 }
 
 void Register() {
@@ -247,22 +212,9 @@ void Register() {
 }
 
 }  // namespace
-}  // namespace dtrpo::diffusion
+}  // namespace dtrpo::benchmarks
 
 int main(int argc, char** argv) {
-  using dtrpo::diffusion::flags;
-  benchmark::Initialize(&argc, argv);  // takes its own flags out
-  CLI::App app("Benchmarks of the rollout engine; --benchmark_... as in Google Benchmark.");
-  app.add_option("--checkpoint", flags.checkpoint)->required();
-  app.add_option("--prompts", flags.prompts, "folder of make_prompts.py")->required();
-  app.add_option("--requests", flags.requests, "lines of the file; 0: as many as the batch");
-  app.add_option("--new_tokens_divisor", flags.new_tokens_divisor, "shorter answers")
-      ->check(CLI::Range(1, 32));
-  app.add_option("--tokens_out", flags.tokens_out, "JSONL of the last benchmark's answers");
-  app.add_option("--threads", flags.threads)->check(CLI::Range(1, 256));
-  CLI11_PARSE(app, argc, argv);
-  dtrpo::model::SetThreads(flags.threads);
-  dtrpo::diffusion::Register();
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  using namespace dtrpo::benchmarks;
+  return RunBenchmarks(argc, argv, &flags, &Register);
 }

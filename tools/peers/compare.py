@@ -7,16 +7,19 @@ prompts, and prints tokens per second and the ratio of medians as Markdown.
     compare.py --checkpoint DIR --prompts DIR --all      # every cell, 1 round
     compare.py --checkpoint DIR --prompts DIR --verify   # float32, one at a time: the same tokens
 
-Each round runs every cell once, engine first, peer second, so that a slow hour of the machine
-slows both. "Same" counts the answers of the last round that are equal token for token: in float32
+Each round runs every cell once, engine first, peer second. A pair during which other programs used
+more than a tenth of the machine doesn't count and is run again. "Same" counts the answers of the last round that are equal token for token: in float32
 nearly all; in bfloat16 rounding decides many near-ties and then everything after them.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -55,7 +58,8 @@ ALL = [Cell(dtype, batch, policy, lengths, max(2, batch)) for dtype in ("float32
 class Run:
     tokens_per_second: float
     forwards: int
-    responses: dict  # id -> tokens
+    responses: dict      # id -> tokens
+    others: float = 0.0  # share of the machine that other programs had meanwhile
 
 
 class Engine:
@@ -102,38 +106,89 @@ class Peer:
                    {request.id: tokens for request, tokens in zip(requests, responses)})
 
 
+@contextlib.contextmanager
+def exclusive(path):
+    """Holds the file's lock, as `flock PATH command` does."""
+    if not path:
+        yield
+        return
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class OtherWork:
+    """Share of the machine's CPU time that other programs use while the block runs."""
+
+    def __enter__(self):
+        self.start = time.monotonic(), self._others()
+        return self
+
+    def __exit__(self, *_):
+        seconds = time.monotonic() - self.start[0]
+        self.share = max(0.0, self._others() - self.start[1]) / (seconds * os.cpu_count())
+
+    @staticmethod
+    def _others():
+        user, nice, system, _, _, irq, softirq = map(
+            int, pathlib.Path("/proc/stat").read_text().split()[1:8])
+        busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+        us = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return busy - sum(usage.ru_utime + usage.ru_stime for usage in us)
+
+
+def run_pair(cell, divisor, programs, options):
+    """One run of each program, or None when other work disturbed one of them."""
+    pair = []
+    with exclusive(options.lock):
+        for program in programs:
+            with OtherWork() as others:
+                pair.append(program.run(cell, divisor))
+            pair[-1].others = others.share
+            if others.share > options.max_others:
+                print(f"{cell.name}: disturbed, others use {others.share:.0%}", file=sys.stderr)
+                return None
+    return pair
+
+
 def measure(cells, options):
-    """{cell: ([engine runs], [peer runs])}; every cell has at least one of each."""
-    engine, peer = Engine(options), Peer(options)
-    runs = {cell: ([], []) for cell in cells}
+    """{cell: [(engine run, peer run)]}, for those cells that could be measured."""
+    programs = Engine(options), Peer(options)
+    pairs = {cell: [] for cell in cells}
     deadline = time.monotonic() + 60 * options.minutes
-    for number in range(options.rounds):
+    while any(len(done) < options.rounds for done in pairs.values()):
         for cell in cells:
-            if number > 0 and time.monotonic() > deadline:
-                print(f"time is up in round {number + 1}", file=sys.stderr)
-                return runs
+            if time.monotonic() > deadline:
+                print("time is up", file=sys.stderr)
+                return {cell: done for cell, done in pairs.items() if done}
+            if len(pairs[cell]) == options.rounds:
+                continue
             # 64 long answers take minutes; a quarter of their length tells the same rate.
             divisor = max(options.divisor, 4 if cell.batch == 64 else 1)
-            for who, program in zip(runs[cell], (engine, peer)):
-                who.append(program.run(cell, divisor))
-            ours, theirs = (who[-1].tokens_per_second for who in runs[cell])
-            print(f"round {number + 1} {cell.name}: {ours:.1f} {theirs:.1f}", file=sys.stderr)
-    return runs
+            pair = run_pair(cell, divisor, programs, options)
+            if pair is None:
+                time.sleep(options.pause)
+                continue
+            pairs[cell].append(pair)
+            ours, theirs = (run.tokens_per_second for run in pair)
+            print(f"{cell.name}: {ours:.1f} {theirs:.1f}", file=sys.stderr)
+    return pairs
 
 
 def same_answers(ours, theirs):
     return sum(theirs.responses[id] == tokens for id, tokens in ours.responses.items())
 
 
-def print_table(runs):
+def print_table(pairs):
     print("| dtype | batch | policy | lengths | engine tokens/s | peer tokens/s | ratio | forwards "
           "| same | rounds |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for cell, (ours, theirs) in runs.items():
-        a, b = (statistics.median(run.tokens_per_second for run in who) for who in (ours, theirs))
+    for cell, done in pairs.items():
+        a, b = (statistics.median(run.tokens_per_second for run in who) for who in zip(*done))
+        ours, theirs = done[-1]
         print(f"| {cell.dtype} | {cell.batch} | {cell.policy} | {cell.lengths} | {a:.1f} | {b:.1f} "
-              f"| **{a / b:.2f}** | {ours[-1].forwards} / {theirs[-1].forwards} "
-              f"| {same_answers(ours[-1], theirs[-1])} of {cell.requests} | {len(ours)} |")
+              f"| **{a / b:.2f}** | {ours.forwards} / {theirs.forwards} "
+              f"| {same_answers(ours, theirs)} of {cell.requests} | {len(done)} |")
 
 
 def verify(options):
@@ -156,10 +211,16 @@ def main():
     parser.add_argument("--prompts", required=True, metavar="DIR", help="of make_prompts.py")
     parser.add_argument("--engine", default=ROOT / "build/release/bin/rollout_benchmark")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=15, help="no new run after that")
+    parser.add_argument("--minutes", type=float, default=15,
+                        help="no new pair is begun after that")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--drop-finished", action="store_true",
                         help="finished sequences leave the peer's batch")
+    parser.add_argument("--lock", metavar="FILE",
+                        help="hold this file's lock while a pair runs: for a machine that is shared")
+    parser.add_argument("--max-others", type=float, default=0.1, metavar="SHARE",
+                        help="other programs' share of the machine above which a pair doesn't count")
+    parser.add_argument("--pause", type=float, default=5, help="seconds before it is run again")
     parser.add_argument("--filter", default="", help="only cells whose name contains this")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--quick", action="store_true")
