@@ -21,8 +21,9 @@ namespace {
 
 using Stage = SequenceState::Stage;
 
-// Logits held at once, in elements (64 MiB in float32, twice that while a temperature is applied).
-constexpr int64_t kMaxLogits = int64_t{1} << 24;
+// Logits held at once, in elements: 16 MiB in float32, four times that while a temperature is
+// applied; 27 rows of a vocabulary of 152 000.
+constexpr int64_t kMaxLogits = int64_t{1} << 22;
 
 }  // namespace
 
@@ -69,11 +70,13 @@ absl::Status SamplingRun::Prepare() {
   pages_ = CachePages(rules_.block_size, pages);
   return base::Annotate(
       model::TorchBoundary([&] {
-        if (rules_.token_shift)
-          last_rows_ = torch::empty({pages, model.descriptor().hidden_size}, dtype);
+        const torch::TensorOptions options = torch::dtype(dtype).device(model.device());
+        if (rules_.token_shift) {
+          last_rows_ = torch::empty({pages, model.descriptor().hidden_size}, options);
+        }
         if (sampler_->cache_ && sampler_->cache_->capacity_rows() >= rows) return;
         sampler_->cache_.reset();  // before its successor is allocated
-        sampler_->cache_ = std::make_unique<model::KvCache>(model.descriptor(), rows, dtype);
+        sampler_->cache_ = std::make_unique<model::KvCache>(model.descriptor(), rows, options);
       }),
       "while allocating a cache of ", rows, " rows");
 }
@@ -148,7 +151,7 @@ std::vector<SamplingRun::Source> SamplingRun::AddSequences(StepBatch* batch) {
       source.page = active.pages[active.prompt_pages - 1];
     } else {
       first_row = (rules_.bidirectional ? batch->AddWholeSequence(state)
-                                        : batch->AddSequenceBlock(state, active.pages)) -
+                                        : batch->AddSequenceBlocks(state, active.pages)) -
                   state.forward_position();
       ++sampler_->statistics_.sequence_forwards;
     }

@@ -36,9 +36,14 @@ SequenceState::SequenceState(const SequenceRules* rules, absl::Span<const int32_
   }
 }
 
+int64_t SequenceState::forward_position() const {
+  if (rules_->bidirectional) return 0;
+  return unstored_position_ >= 0 ? unstored_position_ : block_position_;
+}
+
+// A block-causal sequence has no tokens behind its current block.
 absl::Span<const int32_t> SequenceState::forward_tokens() const {
-  if (rules_->bidirectional) return tokens_;
-  return absl::MakeConstSpan(tokens_).subspan(block_position_, rules_->block_size);
+  return absl::MakeConstSpan(tokens_).subspan(forward_position());
 }
 
 std::vector<TokenQuery> SequenceState::Queries() const {
@@ -54,12 +59,11 @@ std::vector<TokenQuery> SequenceState::Queries() const {
         if (IsMasked(p)) queries.push_back({p, p - shift, step_ + 1, false});
       }
       break;
-    case Stage::kClean:
-      if (rules_->token_shift) {
-        const int64_t next = block_position_ + rules_->block_size;
-        queries.push_back({next, next - 1, kBlockFirstStep, rules_->greedy_first_token});
-      }
+    case Stage::kClean: {
+      const int64_t next = block_position_ + rules_->block_size;
+      queries.push_back({next, next - 1, kBlockFirstStep, rules_->greedy_first_token});
       break;
+    }
     case Stage::kDone:
       break;
   }
@@ -70,11 +74,6 @@ void SequenceState::Advance(absl::Span<const Candidate> candidates) {
   switch (stage_) {
     case Stage::kClean:
       EnterBlock(block_position_ + rules_->block_size);
-      if (!rules_->token_shift) {
-        DTRPO_CHECK(candidates.empty());
-        stage_ = Stage::kDenoise;
-        return;
-      }
       [[fallthrough]];
     case Stage::kFirstToken:
       DTRPO_CHECK_EQ(candidates.size(), size_t{1});
@@ -82,6 +81,7 @@ void SequenceState::Advance(absl::Span<const Candidate> candidates) {
       break;
     case Stage::kDenoise:
       CommitSelected(candidates);
+      unstored_position_ = -1;
       break;
     case Stage::kDone:
       DTRPO_CHECK(false) << "a finished sequence was advanced";
@@ -145,10 +145,11 @@ void SequenceState::AfterCommit() {
                            rules_->repetition_guard)) {
       ends_in_cycle_ = true;
       stage_ = Stage::kDone;
-    } else if (rules_->bidirectional) {
-      EnterBlock(block_end);
-    } else {
+    } else if (rules_->token_shift && !rules_->bidirectional) {
       stage_ = Stage::kClean;
+    } else {
+      if (!rules_->bidirectional) unstored_position_ = block_position_;
+      EnterBlock(block_end);
     }
     return;
   }

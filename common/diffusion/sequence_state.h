@@ -2,15 +2,17 @@
 //
 //   start --[1]--> kFirstToken           [1] the prompt ends with its block, and the model shifts
 //     |                 |                    tokens: the first one is read from a clean row
-//     +--> kDenoise <---+                [2] no mask left in the block, and it isn't the last one
+//     +--> kDenoise <---+                [2] no mask left in the block, which isn't the last; shift
 //           ^    | [2]                   [3] from any stage: a stop token with no mask before it,
 //           |    v                           or no mask left in the last block
 //           +- kClean   any --[3]--> kDone
 //
 // kFirstToken reads the prompt's last row, which somebody else computed. kDenoise runs the block's
-// rows against the clean rows before it and commits candidates of the current sub-block. kClean
-// runs the finished block once more, so that its K/V are exact for later blocks; with token shift
-// its last row gives the next block's first token (step 0), as in Fast-dLLM-v2's released sampler.
+// rows against the clean rows before it and commits candidates of the current sub-block. A finished
+// block is run once more, clean, so that its K/V are exact for later blocks. With token shift that
+// is kClean, whose last row gives the next block's first token (step 0), as in Fast-dLLM-v2's
+// released sampler. Without shift the next block needs nothing of it but K/V: the clean rows are
+// part of its first forward, and there is no kClean.
 //
 // Bidirectional models (LLaDA's and Dream's released samplers): blocks begin at the response, the
 // whole canvas stands from the start, later blocks masked, and every forward runs over prompt and
@@ -75,13 +77,13 @@ class SequenceState {
   // P0: rows that no response token enters; 0 if bidirectional.
   int64_t prompt_rows() const { return prompt_rows_; }
 
-  // Rows of the next forward, in kDenoise and kClean, and the position of the first: the B rows of
-  // the block, attending to all rows before it and to each other; if bidirectional the whole
+  // Rows of the next forward, in kDenoise and kClean, and the position of the first: one or two
+  // whole blocks, each attending to all rows before it and to its own; if bidirectional the whole
   // sequence, attending to itself.
-  int64_t forward_position() const { return rules_->bidirectional ? 0 : block_position_; }
+  int64_t forward_position() const;
   absl::Span<const int32_t> forward_tokens() const;
 
-  // Candidates the next Advance needs, by position. May be empty in kClean only.
+  // Candidates the next Advance needs, by position. Never empty before kDone.
   std::vector<TokenQuery> Queries() const;
 
   // Commits what rules and policy say, and moves on. `candidates` answer Queries(), in order.
@@ -120,6 +122,7 @@ class SequenceState {
   std::vector<int32_t> unmask_step_;  // per response token
   std::vector<float> logprob_;        // per response token
   int64_t block_position_ = 0;        // first row of the current block
+  int64_t unstored_position_ = -1;    // >= 0: the finished block before it, not yet run clean
   int64_t sub_block_position_ = 0;    // first position of the current sub-block
   SubBlockProgress progress_;         // in the current sub-block
   int32_t step_ = 0;                  // steps taken in the current block

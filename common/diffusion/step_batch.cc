@@ -25,8 +25,14 @@ int64_t StepBatch::AddPromptBlock(absl::Span<const int32_t> prompt, int64_t bloc
   return AddBlock(prompt.subspan(block * block_size_, block_size_), block, pages);
 }
 
-int64_t StepBatch::AddSequenceBlock(const SequenceState& state, const CachePages::Table& pages) {
-  return AddBlock(state.forward_tokens(), state.forward_position() / block_size_, pages);
+int64_t StepBatch::AddSequenceBlocks(const SequenceState& state, const CachePages::Table& pages) {
+  const int64_t first_row = size();
+  absl::Span<const int32_t> tokens = state.forward_tokens();
+  for (int64_t block = state.forward_position() / block_size_; !tokens.empty(); ++block) {
+    AddBlock(tokens.subspan(0, block_size_), block, pages);
+    tokens.remove_prefix(block_size_);
+  }
+  return first_row;
 }
 
 int64_t StepBatch::AddWholeSequence(const SequenceState& state) {

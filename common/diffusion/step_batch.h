@@ -25,8 +25,8 @@ class StepBatch {
   // Block `block` of a prompt.
   int64_t AddPromptBlock(absl::Span<const int32_t> prompt, int64_t block,
                          const CachePages::Table& pages);
-  // The current block of a block-causal sequence.
-  int64_t AddSequenceBlock(const SequenceState& state, const CachePages::Table& pages);
+  // The blocks that a block-causal sequence runs next.
+  int64_t AddSequenceBlocks(const SequenceState& state, const CachePages::Table& pages);
   // A whole bidirectional sequence.
   int64_t AddWholeSequence(const SequenceState& state);
 

@@ -28,12 +28,11 @@ void Store(const torch::Tensor& values, float Candidate::*field,
 
 }  // namespace
 
-std::vector<Candidate> TokenSampler::Pick(const torch::Tensor& logits,
+std::vector<Candidate> TokenSampler::Pick(torch::Tensor logits,
                                           absl::Span<const RowDraw> draws) const {
   const int64_t rows = logits.size(0);
   TORCH_CHECK(rows == static_cast<int64_t>(draws.size()), "one draw per row of logits");
-  // A copy even when the logits are float32 already: the mask's column is overwritten.
-  torch::Tensor scores = logits.to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
+  torch::Tensor scores = logits.to(torch::kFloat32);
   scores.select(1, options_.mask_id).fill_(-std::numeric_limits<float>::infinity());
 
   Distribution filtered;

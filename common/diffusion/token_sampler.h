@@ -39,9 +39,10 @@ class TokenSampler {
  public:
   explicit TokenSampler(const TokenSamplerOptions& options) : options_(options) {}
 
-  // logits [r, V], any float type and device; draws [r]. Ties go to the lowest id. Non-finite
-  // logits show up as a non-finite log-probability. Throws c10::Error (see torch_boundary.h).
-  std::vector<Candidate> Pick(const torch::Tensor& logits, absl::Span<const RowDraw> draws) const;
+  // logits [r, V], any float type and device, overwritten; draws [r]. Ties go to the lowest id.
+  // Non-finite logits show up as a non-finite log-probability. Throws c10::Error (see
+  // torch_boundary.h).
+  std::vector<Candidate> Pick(torch::Tensor logits, absl::Span<const RowDraw> draws) const;
 
  private:
   // What temperature and filters leave; c columns.

@@ -80,13 +80,14 @@ torch::Tensor ApplyLayer(const ForwardPass& pass, int64_t layer, const LayerWeig
 
 }  // namespace
 
-KvCache::KvCache(const ModelDescriptor& descriptor, int64_t capacity_rows, torch::Dtype dtype)
+KvCache::KvCache(const ModelDescriptor& descriptor, int64_t capacity_rows,
+                 const torch::TensorOptions& options)
     : capacity_rows_(capacity_rows) {
   for (int64_t layer = 0; layer < descriptor.num_layers; ++layer) {
     const std::vector<int64_t> shape = {capacity_rows, descriptor.num_key_value_heads,
                                         descriptor.head_dim};
-    keys_.push_back(torch::empty(shape, dtype));  // nobody reads a row before it is written
-    values_.push_back(torch::empty(shape, dtype));
+    keys_.push_back(torch::empty(shape, options));  // nobody reads a row before it is written
+    values_.push_back(torch::empty(shape, options));
   }
 }
 

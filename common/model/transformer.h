@@ -27,7 +27,9 @@ namespace dtrpo::model {
 // Which rows belong to whom is the caller's business. Made in the grad mode it is used in.
 class KvCache {
  public:
-  KvCache(const checkpoint::ModelDescriptor& descriptor, int64_t capacity_rows, torch::Dtype dtype);
+  // `options`: dtype and device, those of the model.
+  KvCache(const checkpoint::ModelDescriptor& descriptor, int64_t capacity_rows,
+          const torch::TensorOptions& options);
   // What a row takes, over all layers.
   static int64_t RowBytes(const checkpoint::ModelDescriptor& descriptor, torch::Dtype dtype);
   int64_t capacity_rows() const { return capacity_rows_; }
@@ -73,6 +75,7 @@ class Transformer {
   torch::Tensor Head(const torch::Tensor& hidden) const;
   torch::Tensor HeadWeight() const { return weights_.head; }  // [V, D]
   torch::Dtype dtype() const { return weights_.embedding.scalar_type(); }
+  torch::Device device() const { return weights_.embedding.device(); }
 
   // Parameters in checkpoint order under the checkpoint's own names; a tied head appears once, as
   // the embedding.

@@ -13,7 +13,6 @@ namespace dtrpo::diffusion {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using Stage = SequenceState::Stage;
 using trajectory::FinishReason;
 
@@ -200,15 +199,19 @@ TEST_F(SequenceStateTest, CommittedTokensBehindTheStopAreNoTargets) {
   EXPECT_EQ(state.committed_targets(), 1);
 }
 
-TEST_F(SequenceStateTest, ModelsWithoutShiftHaveNoStepZero) {
+TEST_F(SequenceStateTest, ModelsWithoutShiftHaveNoStepZeroAndRunAFinishedBlockWithTheNext) {
   rules_.token_shift = false;
   SequenceState state(&rules_, {1, 2, 3, 4});
   ASSERT_EQ(state.stage(), Stage::kDenoise);
   EXPECT_EQ(state.Queries()[0].row_position, state.Queries()[0].position);
   AdvanceWithPositions(&state);
   AdvanceWithPositions(&state);
-  ASSERT_EQ(state.stage(), Stage::kClean);
-  EXPECT_THAT(state.Queries(), IsEmpty());
+  ASSERT_EQ(state.stage(), Stage::kDenoise);
+  EXPECT_EQ(state.forward_position(), 4);
+  EXPECT_THAT(state.forward_tokens(), ElementsAre(104, 105, 106, 107, kMask, kMask, kMask, kMask));
+  EXPECT_THAT(QueriedPositions(state), ElementsAre(8, 9, 10, 11));
+  AdvanceWithPositions(&state);
+  EXPECT_EQ(state.forward_position(), 8);
   EXPECT_THAT(Run(&state).unmask_step, ElementsAre(1, 1, 2, 2, 1, 1, 2, 2));
 }
 

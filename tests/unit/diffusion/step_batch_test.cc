@@ -51,20 +51,23 @@ TEST_F(StepBatchTest, SequenceBlocksSeeTheirPagesUpToThemselves) {
   const CachePages::Table pages = {7, 0, 1, 5};
   SequenceState state(&rules_, prompt);
   StepBatch batch(2);
-  EXPECT_EQ(batch.AddSequenceBlock(state, pages), 0);
+  EXPECT_EQ(batch.AddSequenceBlocks(state, pages), 0);
   EXPECT_THAT(batch.rows().token_ids, ElementsAre(3, kMask));
   EXPECT_THAT(batch.rows().positions, ElementsAre(2, 3));
   EXPECT_THAT(batch.rows().cache_rows, ElementsAre(0, 1));
   EXPECT_THAT(KeysOf(batch.rows().segments[0]),
               ElementsAre(ElementsAre(14, 16), ElementsAre(0, 2)));
 
+  // Without token shift the finished block comes along with the next one, clean.
   state.Advance(std::vector<Candidate>{{7, -1.0f, 0.5f}});
-  state.Advance({});  // the clean pass
   StepBatch next(2);
-  EXPECT_EQ(next.AddSequenceBlock(state, pages), 0);
-  EXPECT_THAT(next.rows().positions, ElementsAre(4, 5));
-  EXPECT_THAT(next.rows().cache_rows, ElementsAre(2, 3));
-  EXPECT_THAT(KeysOf(next.rows().segments[0]), ElementsAre(ElementsAre(14, 16), ElementsAre(0, 4)));
+  EXPECT_EQ(next.AddSequenceBlocks(state, pages), 0);
+  EXPECT_THAT(next.rows().token_ids, ElementsAre(3, 7, kMask, kMask));
+  EXPECT_THAT(next.rows().positions, ElementsAre(2, 3, 4, 5));
+  EXPECT_THAT(next.rows().cache_rows, ElementsAre(0, 1, 2, 3));
+  ASSERT_EQ(next.rows().segments.size(), 2u);
+  EXPECT_THAT(KeysOf(next.rows().segments[0]), ElementsAre(ElementsAre(14, 16), ElementsAre(0, 2)));
+  EXPECT_THAT(KeysOf(next.rows().segments[1]), ElementsAre(ElementsAre(14, 16), ElementsAre(0, 4)));
 }
 
 TEST_F(StepBatchTest, OutputsAreTheRowsAskedFor) {

@@ -118,13 +118,6 @@ TEST(TokenSamplerTest, RowsOfABatchDoNotInfluenceOneAnother) {
   }
 }
 
-TEST(TokenSamplerTest, TheCallersLogitsAreLeftAlone) {
-  const torch::Tensor row = Row({0.5f, 0.5f});
-  const torch::Tensor before = row.clone();
-  TokenSampler({1, 1, 0, kMask}).Pick(row, {{0.5, false}});
-  EXPECT_TRUE(torch::equal(row, before));
-}
-
 TEST(TokenSamplerTest, NonFiniteLogitsShowInTheLogProbability) {
   for (const double temperature : {0.0, 1.0}) {
     torch::Tensor row = Row({0.5f, 0.5f});
