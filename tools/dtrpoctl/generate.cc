@@ -120,6 +120,23 @@ v1::GenerateRequest RequestOf(const GenerateOptions& options) {
   return request;
 }
 
+// What the command line may not say together; empty: all is well.
+std::string Contradiction(const GenerateOptions& options) {
+  const int sources = options.prompt.has_value() + !options.prompt_file.empty() +
+                      !options.tokens.empty() + options.standard_input;
+  if (sources > 1) return "only one of --prompt, --prompt-file, --tokens and - can be the prompt";
+  if (!options.tokens.empty() && (options.raw || !options.system.empty())) {
+    return "--tokens are sent as they are: neither --raw nor --system goes with them";
+  }
+  if (options.raw && !options.system.empty()) {
+    return "--system needs the chat template, which --raw leaves out";
+  }
+  if (options.raw && sources == 0 && options.terminal) {
+    return "--raw goes with a prompt; a conversation needs the chat template";
+  }
+  return "";
+}
+
 absl::Status SetPrompt(const Session& session, const GenerateOptions& options,
                        v1::GenerateRequest* request) {
   if (!options.tokens.empty()) return ParseTokens(options.tokens, request->mutable_tokens());
@@ -171,17 +188,14 @@ int Converse(const Session& session, const GenerateOptions& options, RolloutCall
 }  // namespace
 
 int Generate(const Session& session, const GenerateOptions& options, RolloutCaller::Dial dial) {
-  RolloutCaller rollouts(session, std::move(dial), options.job_id, options.rollout_address);
-  const bool has_source =
-      options.prompt.has_value() || !options.prompt_file.empty() || !options.tokens.empty();
-  if (!has_source && options.terminal) {
-    if (options.raw) {
-      *session.err << "dtrpoctl: --raw goes with a prompt; a conversation needs the chat template"
-                   << std::endl;
-      return kUsage;
-    }
-    return Converse(session, options, rollouts);
+  if (const std::string problem = Contradiction(options); !problem.empty()) {
+    *session.err << "dtrpoctl: " << problem << std::endl;
+    return kUsage;
   }
+  RolloutCaller rollouts(session, std::move(dial), options.job_id, options.rollout_address);
+  const bool has_source = options.prompt.has_value() || !options.prompt_file.empty() ||
+                          !options.tokens.empty() || options.standard_input;
+  if (!has_source && options.terminal) return Converse(session, options, rollouts);
   v1::GenerateRequest request = RequestOf(options);
   if (const absl::Status status = SetPrompt(session, options, &request); !status.ok()) {
     *session.err << "dtrpoctl: " << status.message() << std::endl;

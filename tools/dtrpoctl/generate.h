@@ -21,9 +21,10 @@ struct GenerateOptions {
 
   // One of these at most. None: standard input, as a conversation when it is a terminal.
   std::optional<std::string> prompt;
-  std::string prompt_file;  // "-": standard input
-  std::string tokens;       // "1,2,3"
-  std::string system;       // a system message before the prompt; empty: none
+  std::string prompt_file;      // "-": standard input
+  std::string tokens;           // "1,2,3"
+  bool standard_input = false;  // to its end
+  std::string system;           // a system message before the prompt; empty: none
   bool raw = false;
 
   v1::GenerateParameters parameters;

@@ -24,32 +24,24 @@ CLI::Option* AddField(CLI::App* app, const std::string& name, const std::string&
 }
 
 void AddPrompt(CLI::App* app, GenerateOptions* options) {
-  CLI::Option* prompt =
-      AddField<std::string>(app, "--prompt", "The prompt", [=](const std::string& value) {
-        options->prompt = value;
-      })->type_name("TEXT");
-  CLI::Option* file =
-      app->add_option(
-             "--prompt-file", options->prompt_file,
-             "A file that is the prompt, but for one newline at its end; -: standard input")
-          ->type_name("FILE");
-  CLI::Option* tokens =
-      app->add_option("--tokens", options->tokens, "Token ids instead of text")->type_name("1,2,3");
-  CLI::Option* input =
-      AddField<std::string>(app, "STDIN", "-: the prompt is standard input",
-                            [=](const std::string& value) { options->prompt_file = value; })
-          ->check(CLI::IsMember({"-"}))
-          ->type_name("-");
-  prompt->excludes(file)->excludes(tokens)->excludes(input);
-  file->excludes(tokens)->excludes(input);
-  tokens->excludes(input);
-  CLI::Option* raw =
-      app->add_flag("--raw", options->raw, "Encode the prompt as it is, without the chat template");
+  AddField<std::string>(app, "--prompt", "The prompt", [=](const std::string& value) {
+    options->prompt = value;
+  })->type_name("TEXT");
+  app->add_option("--prompt-file", options->prompt_file,
+                  "A file that is the prompt, but for one newline at its end; -: standard input")
+      ->type_name("FILE");
+  app->add_option("--tokens", options->tokens, "Token ids instead of text")->type_name("1,2,3");
+  const auto only_dash = [](const std::string& value) -> std::string {
+    return value == "-" ? "" : "'" + value + "': write --prompt TEXT, or - for standard input";
+  };
+  app->add_option_function<std::string>(
+         "STDIN", [=](const std::string&) { options->standard_input = true; },
+         "A lone -: the prompt is standard input")
+      ->check(CLI::Validator(only_dash, "", "dash"))
+      ->type_name("");
+  app->add_flag("--raw", options->raw, "Encode the prompt as it is, without the chat template");
   app->add_option("--system", options->system, "A system message before the prompt")
-      ->type_name("TEXT")
-      ->excludes(raw)
-      ->excludes(tokens);
-  raw->excludes(tokens);
+      ->type_name("TEXT");
 }
 
 void AddSampling(CLI::App* app, v1::GenerateParameters* parameters) {

@@ -39,8 +39,9 @@ absl::StatusOr<std::vector<std::string>> RolloutCaller::Addresses() const {
   }
   DTRPO_ASSIGN_OR_RETURN(const v1::JobStatus job,
                          session_.client->Get(job_id_, /*include_steps=*/false, deadline));
-  return absl::FailedPreconditionError(
-      absl::StrCat("no rollout works on job ", job_id_, ", which is ", StateWord(job.state())));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "no rollout works on job ", job_id_, ", which is ", StateWord(job.state()),
+      job.checkpoint().empty() ? "" : "; its newest checkpoint is ", job.checkpoint()));
 }
 
 absl::Status RolloutCaller::Generate(const v1::GenerateRequest& request,
