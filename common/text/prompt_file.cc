@@ -7,16 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
-#include "nlohmann/json.hpp"
+#include "common/text/json_fields.h"
 
 namespace dtrpo::text {
 namespace {
-
-using Json = nlohmann::ordered_json;  // keeps the order of a message's fields
-
-absl::Status BadField(absl::string_view field, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("field '", field, "': ", what));
-}
 
 absl::StatusOr<std::string> ReadId(const Json& record) {
   const auto id = record.find("id");
@@ -26,23 +20,6 @@ absl::StatusOr<std::string> ReadId(const Json& record) {
     return BadField("id", "must be a text that isn't empty, or a whole number");
   }
   return id->get<std::string>();
-}
-
-absl::StatusOr<std::vector<int32_t>> ReadTokens(const Json& list, int64_t vocabulary_size) {
-  if (!list.is_array()) return BadField("prompt_tokens", "must be a list of token ids");
-  std::vector<int32_t> tokens;
-  for (const Json& token : list) {
-    if (!token.is_number_integer()) {
-      return BadField("prompt_tokens", absl::StrCat(token.dump(), " is not a token id"));
-    }
-    const int64_t id = token.get<int64_t>();
-    if (id < 0 || id >= vocabulary_size) {
-      return BadField("prompt_tokens", absl::StrCat("token id ", id, " is outside the vocabulary ",
-                                                    "of ", vocabulary_size));
-    }
-    tokens.push_back(static_cast<int32_t>(id));
-  }
-  return tokens;
 }
 
 absl::StatusOr<std::vector<int32_t>> ReadPromptTokens(const Json& record,
@@ -58,7 +35,7 @@ absl::StatusOr<std::vector<int32_t>> ReadPromptTokens(const Json& record,
   const Json& value = record[field];
   absl::StatusOr<std::vector<int32_t>> tokens;
   if (field == "prompt_tokens") {
-    DTRPO_ASSIGN_OR_RETURN(tokens, ReadTokens(value, vocabulary_size));
+    DTRPO_ASSIGN_OR_RETURN(tokens, ReadTokens(field, value, vocabulary_size));
   } else if (field == "messages") {
     if (!value.is_array() || value.empty()) return BadField(field, "must be a list of messages");
     tokens = encoder.EncodeMessages(value.dump());
@@ -68,12 +45,7 @@ absl::StatusOr<std::vector<int32_t>> ReadPromptTokens(const Json& record,
   }
   if (!tokens.ok()) return BadField(field, tokens.status().message());
   if (tokens->empty()) return BadField(field, "the prompt is empty");
-  for (const int32_t token : *tokens) {
-    if (token >= vocabulary_size) {
-      return BadField(field, absl::StrCat("the tokenizer gives token id ", token, ", outside the ",
-                                          "model's vocabulary of ", vocabulary_size));
-    }
-  }
+  DTRPO_RETURN_IF_ERROR(CheckEncoded(field, *tokens, vocabulary_size));
   return tokens;
 }
 
