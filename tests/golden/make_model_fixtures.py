@@ -9,7 +9,8 @@ committed. Each folder of tests/golden/model is a checkpoint as its family's aut
     expected.safetensors  "<case>.logits" [rows, vocabulary], computed in float64, rounded to float32
 
 Biases and norms are random too, since at their initial values a missing one would go unseen, and
-weights are large enough for logits of several units: small ones would hide errors.
+weights are large enough for logits of several units: small ones would hide errors. Every model runs
+under every mask, whatever its family's own: the masks are the caller's business.
 """
 
 import json
@@ -21,24 +22,10 @@ from transformers import (LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCa
                           Qwen3ForCausalLM)
 
 import attention_masks
+import reference_models
 
 OUTPUT = pathlib.Path(__file__).parent / "model"
-MASK_ID, STOP_ID = 3, 2
-
-# As the stock classes name them -> as LLaDA's released code does.
-LLADA_NAMES = {
-    "model.embed_tokens": "model.transformer.wte",
-    "model.layers": "model.transformer.blocks",
-    "model.norm": "model.transformer.ln_f",
-    "lm_head": "model.transformer.ff_out",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ff_norm",
-    "self_attn.o_proj": "attn_out",
-    "self_attn.": "",
-    "mlp.gate_proj": "ff_proj",
-    "mlp.up_proj": "up_proj",
-    "mlp.down_proj": "ff_out",
-}
+MASK_ID, STOP_ID, BLOCK = 3, 2, 4
 
 
 def qwen2(heads, kv_heads, hidden, layers, intermediate, vocabulary, tied, theta):
@@ -66,7 +53,8 @@ def llama():
         attn_implementation="eager"))
 
 
-def randomise(model, generator):
+def randomise(model, seed):
+    generator = torch.Generator().manual_seed(20260318 + seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             values = torch.randn(parameter.shape, generator=generator)
@@ -96,7 +84,7 @@ def qwen_config(model, **family):
 
 def fast_dllm_config(model, **rope):
     return qwen_config(model, architectures=["Fast_dLLM_QwenForCausalLM"],
-                       model_type="Fast_dLLM_Qwen", bd_size=4, **rope)
+                       model_type="Fast_dLLM_Qwen", bd_size=BLOCK, **rope)
 
 
 def llada_config(model):
@@ -112,6 +100,10 @@ def llada_config(model):
         "torch_dtype": "float32", "mask_token_id": MASK_ID, "eos_token_id": STOP_ID,
         "pad_token_id": STOP_ID,
     }
+
+
+def dream_config(model):
+    return qwen_config(model, architectures=["DreamModel"], model_type="Dream", rope_theta=1e6)
 
 
 def tokens(length, vocabulary, generator):
@@ -179,7 +171,7 @@ def check_that_the_mask_counts(model, case):
         assert moved[first:].all() and not moved[:first].any()
 
 
-def write(name, model, config, cases, rename=lambda key: key):
+def write(name, model, config, rename=lambda key: key):
     folder = OUTPUT / name
     folder.mkdir(parents=True, exist_ok=True)
     tied = model.config.tie_word_embeddings
@@ -188,7 +180,9 @@ def write(name, model, config, cases, rename=lambda key: key):
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     reference = model.double()
-    cases = list(cases)
+    generator = torch.Generator().manual_seed(BLOCK)
+    vocabulary = model.config.vocab_size
+    cases = [*block_cases(vocabulary, BLOCK, generator), *bidirectional_cases(vocabulary, generator)]
     for case in cases:
         check_that_the_mask_counts(reference, case)
     save_file({case["name"] + ".logits": logits_of(reference, case).float() for case in cases},
@@ -198,31 +192,22 @@ def write(name, model, config, cases, rename=lambda key: key):
     print(name, "logits up to", max(logits_of(reference, c).abs().max().item() for c in cases))
 
 
-def llada_name(key):
-    for stock, released in LLADA_NAMES.items():
-        key = key.replace(stock, released)
-    return key
-
-
 def main():
-    generator = torch.Generator().manual_seed(20260318)
-    small = randomise(qwen2(4, 2, 16, 2, 32, 40, True, 1e6), generator)
-    write("fast_dllm_4_2_tied", small, fast_dllm_config(small, rope_theta=1e6),
-          block_cases(40, 4, generator))
-    deep = randomise(qwen2(4, 1, 24, 3, 40, 48, False, 1e4), generator)
+    small = randomise(qwen2(4, 2, 16, 2, 32, 40, True, 1e6), 1)
+    write("fast_dllm_4_2_tied", small, fast_dllm_config(small, rope_theta=1e6))
+    deep = randomise(qwen2(4, 1, 24, 3, 40, 48, False, 1e4), 2)
     parameters = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
-    write("fast_dllm_4_1_untied", deep, fast_dllm_config(deep, **parameters),
-          block_cases(48, 4, generator))
-    wide = randomise(qwen2(4, 4, 32, 2, 32, 40, True, 1e4), generator)
-    write("fast_dllm_4_4_tied", wide, fast_dllm_config(wide, rope_theta=1e4),
-          block_cases(40, 4, generator))
-    sdar = randomise(qwen3(), generator)
+    write("fast_dllm_4_1_untied", deep, fast_dllm_config(deep, **parameters))
+    wide = randomise(qwen2(4, 4, 32, 2, 32, 40, True, 1e4), 3)
+    write("fast_dllm_4_4_tied", wide, fast_dllm_config(wide, rope_theta=1e4))
+    sdar = randomise(qwen3(), 4)
     write("sdar", sdar,
-          qwen_config(sdar, architectures=["SDARForCausalLM"], model_type="sdar", block_size=4,
-                      head_dim=8, rope_theta=1e6, attention_bias=False),
-          block_cases(40, 4, generator))
-    llada = randomise(llama(), generator)
-    write("llada", llada, llada_config(llada), bidirectional_cases(40, generator), llada_name)
+          qwen_config(sdar, architectures=["SDARForCausalLM"], model_type="sdar", block_size=BLOCK,
+                      head_dim=8, rope_theta=1e6, attention_bias=False))
+    llada = randomise(llama(), 5)
+    write("llada", llada, llada_config(llada), reference_models.llada_name)
+    dream = randomise(qwen2(6, 2, 24, 2, 32, 40, False, 1e6), 6)
+    write("dream", dream, dream_config(dream))
 
 
 if __name__ == "__main__":

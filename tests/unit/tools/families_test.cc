@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -28,25 +26,7 @@ void PrintTo(const Family& family, std::ostream* out) {
 
 class FamiliesTest : public GenerateAndScoreTest, public ::testing::WithParamInterface<Family> {
  protected:
-  FamiliesTest() {
-    model_ = GetParam().name == "dream" ? DreamFolder() : kModels + GetParam().name;
-  }
-
-  // Dream has Qwen2's tensors and names: Fast-dLLM-v2's weights with another config.
-  std::string DreamFolder() const {
-    namespace fs = std::filesystem;
-    const std::string source = absl::StrCat(kModels, "fast_dllm_4_2_tied");
-    const std::string folder = Path("dream");
-    fs::remove_all(folder);
-    fs::create_directories(folder);
-    fs::copy(source + "/model.safetensors", folder);
-    json config = json::parse(std::ifstream(source + "/config.json"));
-    config["architectures"] = {"DreamModel"};
-    config["model_type"] = "Dream";
-    config.erase("bd_size");
-    std::ofstream(folder + "/config.json") << config.dump();
-    return folder;
-  }
+  FamiliesTest() { model_ = absl::StrCat(kModels, GetParam().name); }
 
   std::vector<std::string> With(std::vector<std::string> options) const {
     if (GetParam().block_size > 0) {
