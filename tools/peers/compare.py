@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ import transformers_block_diffusion as peer_program
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 UNMASK = {"threshold": "threshold:0.9", "static": "steps:4"}
 ENGINE_SECONDS = 600  # one run is killed after that
+LOCK_SECONDS = 1200   # and waiting for --lock ends the program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,9 @@ def exclusive(path):
         yield
         return
     with open(path, "w") as file:
+        signal.alarm(LOCK_SECONDS)
         fcntl.flock(file, fcntl.LOCK_EX)
+        signal.alarm(0)
         yield
 
 
