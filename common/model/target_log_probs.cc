@@ -4,13 +4,15 @@
 #include <limits>
 #include <vector>
 
+#include "common/model/head.h"
+
 namespace dtrpo::model {
 namespace {
 
 // [c, V], the mask's column at -infinity.
 torch::Tensor MaskedLogits(const torch::Tensor& hidden, const torch::Tensor& head,
                            int64_t mask_id) {
-  torch::Tensor logits = torch::mm(hidden, head.t());
+  torch::Tensor logits = HeadLogits(hidden, head);
   if (logits.scalar_type() != torch::kFloat64) logits = logits.to(torch::kFloat32);
   logits.select(1, mask_id).fill_(-std::numeric_limits<double>::infinity());
   return logits;

@@ -7,6 +7,7 @@
 #include "common/model/attention.h"
 #include "common/model/attention_plan.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/head.h"
 #include "common/model/rms_norm.h"
 #include "common/model/rotary.h"
 #include "common/model/torch_boundary.h"
@@ -170,7 +171,7 @@ torch::Tensor Transformer::Forward(const RowBatch& batch, KvCache* cache) const 
 }
 
 torch::Tensor Transformer::Head(const torch::Tensor& hidden) const {
-  return torch::mm(hidden, weights_.head.t());
+  return HeadLogits(hidden, weights_.head);
 }
 
 std::vector<torch::Tensor> Transformer::Parameters() const {
