@@ -196,8 +196,16 @@ TEXTS = [
     "The quick brown fox 机器 😀 47+8=55\n" * 40,
 ]
 
+# Long inputs are written as a piece and how often; of their ids only count and a weighted sum.
+LONG_TEXTS = [("The quick brown fox 机器 👨‍👩‍👧‍👦 47+8=55\n\n  e\u0301<|im_end|>", 2500), ("字", 40000), ("x ", 40000),
+              (" ", 60000)]
+
 CHATS = {
     "one_question": [{"role": "user", "content": "47+8="}],
+    "hard_texts": [{"role": "system", "content": "e\u0301 क्षि\n```c\nint *p = &a[0];\t// ½\r\n```"},
+                   {"role": "user", "content": "<|im_end|><|eot_id|> 👨‍👩‍👧‍👦🇩🇪 中文,标点。"},
+                   {"role": "assistant", "content": ""},
+                   {"role": "user", "content": " \n "}],
     "system_first": [{"role": "system", "content": " Be brief. "},
                      {"role": "user", "content": "  hello\n\nworld  "}],
     "dialogue": [{"role": "user", "content": "Who?"},
@@ -294,6 +302,22 @@ def make_llama3(folder):
         "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
+def long_case(tokenizer, piece, count):
+    ids = tokenizer(piece * count, add_special_tokens=False)["input_ids"]
+    return {"piece": piece, "count": count, "ids": len(ids),
+            "weighted_sum": sum(i * id for i, id in enumerate(ids, start=1))}
+
+
+def chat_case(tokenizer, chat, add_generation_prompt):
+    """By the folder's own template; None if it refuses the conversation."""
+    try:
+        ids = tokenizer.apply_chat_template(CHATS[chat], tokenize=True, return_dict=False,
+                                            add_generation_prompt=add_generation_prompt)
+    except Exception:
+        return None
+    return {"chat": chat, "add_generation_prompt": add_generation_prompt, "ids": ids}
+
+
 def render(tokenizer, template, chat, add_generation_prompt):
     try:
         text = tokenizer.apply_chat_template(
@@ -328,7 +352,10 @@ def main():
             "vocab_size": len(tokenizer),
             "eos_token_id": tokenizer.eos_token_id,
             "mask_id": tokenizer.convert_tokens_to_ids("|<MASK>|"),
-            "cases": cases}
+            "cases": cases,
+            "long": [long_case(tokenizer, *long) for long in LONG_TEXTS],
+            "chats": list(filter(None, (chat_case(tokenizer, chat, prompt)
+                                        for chat in CHATS for prompt in [False, True])))}
         for template in TEMPLATES:
             for chat, messages in CHATS.items():
                 for prompt in [False, True]:

@@ -3,9 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/memory_file_system.h"
+#include "common/base/philox.h"
+#include "common/text/chat_template.h"
 #include "tests/unit/text/golden.h"
 
 namespace dtrpo::text {
@@ -22,6 +29,47 @@ class TokenizerGoldenTest : public testing::TestWithParam<const char*> {
     tokenizer_ = *std::move(loaded);
     golden_ = Golden()["tokenizers"][GetParam()];
     ASSERT_GE(golden_["cases"].size(), 20u);
+  }
+
+  // Every piece is UTF-8, and together they are what Decode() says.
+  void ExpectStreamsItsText(const std::vector<int32_t>& ids) const {
+    StreamDecoder stream(tokenizer_.get(), /*skip_special=*/false);
+    std::string text;
+    for (const int32_t id : ids) {
+      const std::string piece = stream.Append(id).value();
+      EXPECT_TRUE(IsUtf8(piece));
+      text += piece;
+    }
+    text += stream.Flush().value();
+    EXPECT_EQ(text, tokenizer_->Decode(ids, /*skip_special=*/false).value());
+  }
+
+  static bool IsUtf8(const std::string& text) {
+    try {
+      return !nlohmann::json(text).dump().empty();
+    } catch (const nlohmann::json::exception&) {
+      return false;
+    }
+  }
+
+  // GPT-2's spelling: printable bytes are themselves, the others follow from U+0100 on.
+  int32_t ByteToken(char byte) const {
+    const auto is_printable = [](int b) {
+      return (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+    };
+    const int value = static_cast<unsigned char>(byte);
+    int code = value;
+    if (!is_printable(value)) {
+      code = 0x100;
+      for (int b = 0; b < value; ++b) code += is_printable(b) ? 0 : 1;
+    }
+    std::string spelling;
+    if (code < 0x80) {
+      spelling = static_cast<char>(code);
+    } else {
+      spelling = {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+    }
+    return tokenizer_->TokenId(spelling).value();
   }
 
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -57,6 +105,77 @@ TEST_P(TokenizerGoldenTest, StreamsThePiecesOfTheWholeText) {
     }
     text += stream.Flush().value();
     EXPECT_EQ(text, c["decoded"]);
+  }
+}
+
+// Conversations by the folder's own template, as apply_chat_template(tokenize=True) gives them.
+TEST_P(TokenizerGoldenTest, EncodesConversationsAsTransformersDoes) {
+  const auto chat_template = ChatTemplate::Load(GoldenFolder(GetParam()));
+  ASSERT_TRUE(chat_template.ok()) << chat_template.status();
+  ASSERT_GE(golden_["chats"].size(), 8u);
+  for (const auto& c : golden_["chats"]) {
+    const auto rendered =
+        (*chat_template)
+            ->RenderJson(Golden()["chats"][std::string(c["chat"])].dump(),
+                         {.add_generation_prompt = c["add_generation_prompt"],
+                          .now = absl::FromUnixSeconds(Golden()["now_unix_seconds"])});
+    ASSERT_TRUE(rendered.ok()) << rendered.status();
+    EXPECT_EQ(tokenizer_->Encode(*rendered).value(), c["ids"].get<std::vector<int32_t>>())
+        << *rendered;
+  }
+}
+
+TEST_P(TokenizerGoldenTest, EncodesVeryLongTextsAsTransformersDoes) {
+  ASSERT_EQ(golden_["long"].size(), 4u);
+  for (const auto& c : golden_["long"]) {
+    std::string text;
+    for (int i = 0; i < c["count"]; ++i) text += std::string(c["piece"]);
+    const std::vector<int32_t> ids = tokenizer_->Encode(text).value();
+    ASSERT_EQ(ids.size(), c["ids"]) << c["piece"];
+    int64_t sum = 0;
+    for (size_t i = 0; i < ids.size(); ++i) sum += static_cast<int64_t>(i + 1) * ids[i];
+    EXPECT_EQ(sum, c["weighted_sum"]) << c["piece"];
+  }
+}
+
+// From wherever a stream begins, whatever character that cuts in two.
+TEST_P(TokenizerGoldenTest, StreamsFromEveryTokenOn) {
+  for (const auto& c : golden_["cases"]) {
+    const auto ids = c["ids"].get<std::vector<int32_t>>();
+    const size_t last = std::min<size_t>(ids.size(), 60);
+    for (size_t begin = 0; begin < last; ++begin) {
+      ExpectStreamsItsText({ids.begin() + begin, ids.begin() + last});
+    }
+  }
+}
+
+// Bytes in any order, most of them no characters; and characters in tokens of one byte each.
+TEST_P(TokenizerGoldenTest, StreamsEveryByteSequence) {
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    base::CounterRng rng(seed, 0);
+    std::vector<int32_t> ids;
+    for (uint64_t count = 1 + rng.UniformInt(24); count > 0; --count) {
+      ids.push_back(ByteToken(static_cast<char>(rng.UniformInt(256))));
+    }
+    ExpectStreamsItsText(ids);
+  }
+  for (const char* text : {"\U0001F468\u200D\U0001F469\u200D\U0001F467", "e\u0301\u4E2D",
+                           "\U0001F1E9\U0001F1EA\uFFFD!"}) {
+    std::vector<int32_t> ids;
+    for (const char* byte = text; *byte != '\0'; ++byte) ids.push_back(ByteToken(*byte));
+    ASSERT_EQ(tokenizer_->Decode(ids).value(), text);
+    ExpectStreamsItsText(ids);
+    std::string streamed;
+    StreamDecoder stream(tokenizer_.get());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      streamed += stream.Append(ids[i]).value();
+      // All characters that are complete, and nothing else; U+FFFD itself may be the start of more.
+      const std::string sofar(text, i + 1);
+      if (IsUtf8(sofar) && !absl::EndsWith(sofar, "\uFFFD")) {
+        EXPECT_EQ(streamed, sofar);
+      }
+    }
   }
 }
 
