@@ -14,10 +14,10 @@ PROTO = ROOT / "proto/dtrpo/v1/job.proto"
 PAGE = ROOT / "docs/job.md"
 
 _MESSAGE = re.compile(r"^message (\w+) \{$")
-_FIELD = re.compile(r"^  (?:optional )?(\w+) (\w+) = \d+;\s*(?://\s*(.*))?$")
+_FIELD = re.compile(r"^  (optional |repeated )?(\w+) (\w+) = \d+;\s*(?://\s*(.*))?$")
 _COMMENT = re.compile(r"^  // ?(.*)$")
 _TYPES = {"string": "text", "bool": "true or false", "int32": "whole number",
-          "int64": "whole number", "uint64": "whole number", "double": "number"}
+          "repeated int32": "list of whole numbers", "int64": "whole number", "uint64": "whole number", "double": "number"}
 
 _INTRODUCTION = """# The job file
 
@@ -56,7 +56,8 @@ def messages(text: str) -> dict[str, list[tuple[str, str, str]]]:
         elif comment := _COMMENT.match(line):
             above.append(comment.group(1))
         elif field := _FIELD.match(line):
-            fields.append((field.group(1), field.group(2), _words(above + [field.group(3) or ""])))
+            kind = ("repeated " if field.group(1) == "repeated " else "") + field.group(2)
+            fields.append((kind, field.group(3), _words(above + [field.group(4) or ""])))
             above = []
         elif fields is not None and line.strip() not in ("", "}") and "reserved" not in line:
             raise ValueError(f"{PROTO}: not understood: {line}")

@@ -1,5 +1,6 @@
 #include "common/checkpoint/checkpoint_folder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -7,6 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/checkpoint/checkpoint_writer.h"
 #include "common/checkpoint/json_object.h"
+#include "common/checkpoint/token_files.h"
 
 namespace dtrpo::checkpoint {
 namespace {
@@ -20,26 +22,6 @@ absl::StatusOr<std::optional<std::string>> ReadIfThere(base::FileSystem* files,
   if (absl::IsNotFound(text.status())) return std::nullopt;
   DTRPO_RETURN_IF_ERROR(text.status());
   return *std::move(text);
-}
-
-absl::StatusOr<TokenFiles> ReadTokenFiles(base::FileSystem* files, const std::string& folder) {
-  TokenFiles tokens;
-  const std::string generation = JoinPath(folder, "generation_config.json");
-  DTRPO_ASSIGN_OR_RETURN(auto text, ReadIfThere(files, generation));
-  if (text.has_value()) DTRPO_RETURN_IF_ERROR(ReadGenerationConfig(*text, generation, &tokens));
-
-  const std::string added = JoinPath(folder, "added_tokens.json");
-  DTRPO_ASSIGN_OR_RETURN(text, ReadIfThere(files, added));
-  if (text.has_value()) {
-    DTRPO_ASSIGN_OR_RETURN(tokens.mask_token_id, MaskFromAddedTokens(*text, added));
-  }
-  if (tokens.mask_token_id.has_value()) return tokens;
-  const std::string tokenizer = JoinPath(folder, "tokenizer.json");
-  DTRPO_ASSIGN_OR_RETURN(text, ReadIfThere(files, tokenizer));
-  if (text.has_value()) {
-    DTRPO_ASSIGN_OR_RETURN(tokens.mask_token_id, MaskFromTokenizerJson(*text, tokenizer));
-  }
-  return tokens;
 }
 
 struct ConfigAndDescriptor {
@@ -88,13 +70,29 @@ absl::StatusOr<std::map<std::string, std::string>> ReadIndex(absl::string_view t
   return shards;
 }
 
-bool IsCarried(absl::string_view name) {
-  for (absl::string_view suffix :
-       {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".h5",
-        ".msgpack", ".gguf", ".tmp"}) {
-    if (absl::EndsWith(name, suffix)) return false;
+constexpr int kMaxFolderDepth = 8;  // also ends a loop of symbolic links
+
+// Adds the carried files of `folder` to `carried`, as `prefix` + name.
+absl::Status ListCarried(base::FileSystem* files, const std::string& folder,
+                         const std::string& prefix, int depth, std::vector<std::string>* carried) {
+  DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> names, files->List(folder));
+  for (const std::string& name : names) {
+    const std::string path = JoinPath(folder, name);
+    DTRPO_ASSIGN_OR_RETURN(const bool is_folder, files->IsDirectory(path));
+    if (absl::EndsWith(name, ".tmp")) continue;  // an interrupted writer's
+    if (!is_folder) {
+      if (!IsWeightsFile(name) && name != kMarkerFile) {
+        carried->push_back(absl::StrCat(prefix, name));
+      }
+      continue;
+    }
+    const bool other_model =
+        files->Exists(JoinPath(path, kConfigFile)) || files->Exists(JoinPath(path, kMarkerFile));
+    if (other_model || absl::StartsWith(name, ".") || depth == kMaxFolderDepth) continue;
+    DTRPO_RETURN_IF_ERROR(
+        ListCarried(files, path, absl::StrCat(prefix, name, "/"), depth + 1, carried));
   }
-  return name != kMarkerFile && !absl::StartsWith(name, ".");
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -117,11 +115,8 @@ absl::StatusOr<CheckpointFolder> CheckpointFolder::OpenWithoutTensors(
   folder.config_ = std::move(read.config);
   folder.descriptor_ = std::move(read.descriptor);
 
-  DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> names, files->List(path));
-  for (const std::string& name : names) {
-    DTRPO_ASSIGN_OR_RETURN(const bool is_directory, files->IsDirectory(JoinPath(path, name)));
-    if (!is_directory && IsCarried(name)) folder.carried_files_.push_back(name);
-  }
+  DTRPO_RETURN_IF_ERROR(ListCarried(files, path, "", 0, &folder.carried_files_));
+  std::sort(folder.carried_files_.begin(), folder.carried_files_.end());
   return folder;
 }
 
@@ -136,20 +131,50 @@ absl::Status CheckpointFolder::OpenTensors(base::FileSystem* files) {
     shards_.push_back(std::move(shard));
     return absl::OkStatus();
   }
-  DTRPO_ASSIGN_OR_RETURN(const auto index, ReadIndex(*index_text, index_path));
+  return OpenShards(files, *index_text);
+}
+
+absl::Status CheckpointFolder::OpenShards(base::FileSystem* files, absl::string_view index_text) {
+  const std::string index_path = JoinPath(path_, kModelIndexFile);
+  DTRPO_ASSIGN_OR_RETURN(const auto index, ReadIndex(index_text, index_path));
+  const auto wrong = [&](absl::string_view tensor, absl::string_view what) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(index_path, ": field 'weight_map.", tensor, "': ", what));
+  };
   std::map<std::string, std::shared_ptr<const SafetensorsFile>> opened;
   for (const auto& [tensor, shard_name] : index) {
     auto& shard = opened[shard_name];
     if (shard == nullptr) {
-      DTRPO_ASSIGN_OR_RETURN(shard, OpenShard(files, JoinPath(path_, shard_name)));
+      const std::string shard_path = JoinPath(path_, shard_name);
+      if (!files->Exists(shard_path)) {
+        return absl::NotFoundError(absl::StrCat(index_path, ": field 'weight_map.", tensor,
+                                                "': ", shard_path, " is not there"));
+      }
+      DTRPO_ASSIGN_OR_RETURN(shard, OpenShard(files, shard_path));
       shards_.push_back(shard);
     }
-    const TensorView* view = shard->Find(tensor);
+  }
+  for (const auto& [tensor, shard_name] : index) {
+    const TensorView* view = opened[shard_name]->Find(tensor);
     if (view == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat(index_path, ": field 'weight_map.", tensor,
-                                                     "': ", shard->file(), " has no such tensor"));
+      std::string what = absl::StrCat(opened[shard_name]->file(), " has no such tensor");
+      for (const auto& shard : shards_) {
+        if (shard->Find(tensor) != nullptr) absl::StrAppend(&what, ", but ", shard->file(), " has");
+      }
+      return wrong(tensor, what);
     }
     tensors_[tensor] = view;
+  }
+  for (const auto& shard : shards_) {
+    for (const TensorView& tensor : shard->tensors()) {
+      if (Find(tensor.name) == &tensor) continue;
+      const auto listed = index.find(tensor.name);
+      return wrong(tensor.name,
+                   listed == index.end()
+                       ? absl::StrCat("is missing, but ", shard->file(), " has the tensor")
+                       : absl::StrCat("is '", listed->second, "', but ", shard->file(),
+                                      " has the tensor, too"));
+    }
   }
   return absl::OkStatus();
 }

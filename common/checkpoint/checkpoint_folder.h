@@ -6,6 +6,9 @@
 //
 // The folder owns the mappings; TensorView::data is borrowed from it.
 //
+// An index is believed only where the shards agree with it: each tensor in the shard that it names,
+// in no other one, and no shard with a tensor that it doesn't list.
+//
 // Errors name the file and the field or tensor. NOT_FOUND: the folder or one of its files is not
 // there. FAILED_PRECONDITION: the folder has a completeness marker that its files do not match.
 #pragma once
@@ -21,12 +24,11 @@
 #include "common/checkpoint/model_config.h"
 #include "common/checkpoint/model_descriptor.h"
 #include "common/checkpoint/safetensors.h"
+#include "common/checkpoint/shards.h"
 
 namespace dtrpo::checkpoint {
 
 inline constexpr absl::string_view kConfigFile = "config.json";
-inline constexpr absl::string_view kModelFile = "model.safetensors";
-inline constexpr absl::string_view kModelIndexFile = "model.safetensors.index.json";
 
 class CheckpointFolder {
  public:
@@ -55,12 +57,14 @@ class CheckpointFolder {
     return shards_.size() == 1 ? shards_.front()->file() : path_;
   }
 
-  // Names of the regular files that are neither weights nor a marker, sorted; config.json included.
+  // Relative paths of the files that are neither weights nor a marker, sorted; config.json
+  // included. Sub-folders too, but for hidden ones and those that are checkpoints of their own.
   const std::vector<std::string>& carried_files() const { return carried_files_; }
 
  private:
   CheckpointFolder() = default;
   absl::Status OpenTensors(base::FileSystem* files);
+  absl::Status OpenShards(base::FileSystem* files, absl::string_view index_text);
 
   std::string path_;
   ModelConfig config_;

@@ -5,11 +5,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "common/base/crc32c.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/json_object.h"
@@ -57,10 +58,29 @@ class FolderWriter {
     return Write(name, [&](base::WritableFile* out) { return out->Append(content); });
   }
 
+  // In pieces: a carried file may be large.
+  absl::Status Copy(const std::string& name, const std::string& source) {
+    DTRPO_ASSIGN_OR_RETURN(const auto file, files_->Open(source));
+    return Write(name, [&](base::WritableFile* out) -> absl::Status {
+      std::string piece;
+      for (uint64_t offset = 0; offset < file->size_bytes(); offset += piece.size()) {
+        piece.resize(std::min(kReadBytes, file->size_bytes() - offset));
+        DTRPO_RETURN_IF_ERROR(file->ReadAt(offset, piece.size(), piece.data()));
+        DTRPO_RETURN_IF_ERROR(out->Append(piece));
+      }
+      return absl::OkStatus();
+    });
+  }
+
   absl::Status WriteTensors(const std::string& name, const std::vector<TensorView>& tensors) {
     return Write(name, [&](base::WritableFile* out) {
       return AppendSafetensors(out, JoinPath(folder_, name), tensors);
     });
+  }
+
+  absl::Status SyncFolders() {
+    for (const std::string& folder : made_) DTRPO_RETURN_IF_ERROR(files_->SyncDirectory(folder));
+    return files_->SyncDirectory(folder_);
   }
 
   absl::Status WriteMarker() {
@@ -77,6 +97,11 @@ class FolderWriter {
   template <typename Fill>
   absl::Status Write(const std::string& name, Fill fill) {
     const std::string path = JoinPath(folder_, name);
+    // Each folder on the way: the name of the innermost is as much to be synced as the file's.
+    for (size_t slash = name.find('/'); slash != name.npos; slash = name.find('/', slash + 1)) {
+      const std::string inner = JoinPath(folder_, name.substr(0, slash));
+      if (made_.insert(inner).second) DTRPO_RETURN_IF_ERROR(files_->MakeDirectories(inner));
+    }
     DTRPO_ASSIGN_OR_RETURN(auto file, files_->Create(path));
     SummingFile out(std::move(file));
     DTRPO_RETURN_IF_ERROR(fill(&out));
@@ -89,40 +114,64 @@ class FolderWriter {
   base::FileSystem* const files_;
   const std::string folder_;
   std::map<std::string, FileSummary> summaries_;
+  std::set<std::string> made_;  // folders inside
 };
 
-absl::Status CheckNames(const CheckpointContents& contents, const std::string& path) {
-  const auto check = [&](const std::string& name) {
-    if (name.empty() || absl::StrContains(name, '/') || name == "." || name == ".." ||
-        name == kMarkerFile) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": '", name, "' can't be a file of a checkpoint"));
-    }
-    return absl::OkStatus();
-  };
-  for (const auto& [name, tensors] : contents.tensor_files) DTRPO_RETURN_IF_ERROR(check(name));
-  for (const std::string& name : contents.copy_names) DTRPO_RETURN_IF_ERROR(check(name));
-  for (const auto& [name, content] : contents.extra_files) DTRPO_RETURN_IF_ERROR(check(name));
-  return absl::OkStatus();
+// Plain names, and relative paths without detours.
+bool StaysInside(absl::string_view path) {
+  for (const absl::string_view part : absl::StrSplit(path, '/')) {
+    if (part.empty() || part == "." || part == "..") return false;
+  }
+  return path != kMarkerFile;
 }
 
-absl::Status WriteAll(base::FileSystem* files, const std::string& folder,
-                      const CheckpointContents& contents) {
-  FolderWriter writer(files, folder);
+// All files but the marker. The weights are split here, so that the names are known.
+struct Files {
+  std::map<std::string, std::vector<TensorView>> tensors;
+  std::map<std::string, std::string> texts;
+  std::vector<std::string> copies;
+};
+
+absl::StatusOr<Files> Plan(const CheckpointContents& contents, const std::string& path) {
+  Files plan{.tensors = contents.tensor_files, .texts = contents.extra_files, .copies = {}};
+  if (contents.max_shard_bytes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": max_shard_bytes ", contents.max_shard_bytes, " is below 0"));
+  }
+  if (!contents.weights.empty()) {
+    std::vector<Shard> shards = SplitIntoShards(contents.weights, contents.max_shard_bytes);
+    if (shards.size() > 1) plan.texts[std::string(kModelIndexFile)] = ShardIndex(shards);
+    for (Shard& shard : shards) plan.tensors[shard.file] = std::move(shard.tensors);
+  }
   for (const std::string& name : contents.copy_names) {
-    if (contents.extra_files.contains(name) || contents.tensor_files.contains(name)) continue;
-    DTRPO_ASSIGN_OR_RETURN(const std::string content,
-                           files->Read(JoinPath(contents.copy_from, name)));
+    if (IsWeightsFile(name) || plan.texts.contains(name)) continue;
+    plan.copies.push_back(name);
+  }
+  const auto check = [&](const std::string& name) {
+    if (StaysInside(name)) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": '", name, "' can't be a file of a checkpoint"));
+  };
+  for (const auto& [name, tensors] : plan.tensors) DTRPO_RETURN_IF_ERROR(check(name));
+  for (const std::string& name : plan.copies) DTRPO_RETURN_IF_ERROR(check(name));
+  for (const auto& [name, content] : plan.texts) DTRPO_RETURN_IF_ERROR(check(name));
+  return plan;
+}
+
+absl::Status WriteAll(base::FileSystem* files, const std::string& folder, const Files& plan,
+                      const std::string& copy_from) {
+  FolderWriter writer(files, folder);
+  for (const std::string& name : plan.copies) {
+    DTRPO_RETURN_IF_ERROR(writer.Copy(name, JoinPath(copy_from, name)));
+  }
+  for (const auto& [name, content] : plan.texts) {
     DTRPO_RETURN_IF_ERROR(writer.WriteText(name, content));
   }
-  for (const auto& [name, content] : contents.extra_files) {
-    DTRPO_RETURN_IF_ERROR(writer.WriteText(name, content));
-  }
-  for (const auto& [name, tensors] : contents.tensor_files) {
+  for (const auto& [name, tensors] : plan.tensors) {
     DTRPO_RETURN_IF_ERROR(writer.WriteTensors(name, tensors));
   }
   // The names of the files must be durable before the marker that vouches for them.
-  DTRPO_RETURN_IF_ERROR(files->SyncDirectory(folder));
+  DTRPO_RETURN_IF_ERROR(writer.SyncFolders());
   DTRPO_RETURN_IF_ERROR(writer.WriteMarker());
   return files->SyncDirectory(folder);
 }
@@ -164,7 +213,7 @@ absl::Status CheckFile(base::FileSystem* files, const std::string& path, const J
 
 absl::Status WriteCheckpoint(base::FileSystem* files, const std::string& path,
                              const CheckpointContents& contents, const WriteOptions& options) {
-  DTRPO_RETURN_IF_ERROR(CheckNames(contents, path));
+  DTRPO_ASSIGN_OR_RETURN(const Files plan, Plan(contents, path));
   const bool exists = files->Exists(path);
   if (exists && !options.overwrite) {
     return absl::AlreadyExistsError(absl::StrCat(path, ": is there already"));
@@ -174,7 +223,7 @@ absl::Status WriteCheckpoint(base::FileSystem* files, const std::string& path,
   DTRPO_RETURN_IF_ERROR(files->MakeDirectories(parent));
   DTRPO_RETURN_IF_ERROR(files->RemoveTree(temporary));
   DTRPO_RETURN_IF_ERROR(files->MakeDirectories(temporary));
-  const absl::Status written = WriteAll(files, temporary, contents);
+  const absl::Status written = WriteAll(files, temporary, plan, contents.copy_from);
   if (!written.ok()) {
     // The first error is the one to report; what can't be removed now, the next writer removes.
     files->RemoveTree(temporary).IgnoreError();

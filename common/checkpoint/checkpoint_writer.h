@@ -9,6 +9,7 @@
 // rubbish and removed by the next writer or by RemoveLeftovers() in retention.h.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -18,16 +19,21 @@
 #include "absl/types/span.h"
 #include "common/base/file_system.h"
 #include "common/checkpoint/safetensors.h"
+#include "common/checkpoint/shards.h"
 
 namespace dtrpo::checkpoint {
 
 inline constexpr absl::string_view kMarkerFile = "checkpoint_complete.json";
 
 struct CheckpointContents {
-  // File name -> tensors, whose data is borrowed until the call returns. "model.safetensors" for
-  // the weights; a learner adds "optimizer.safetensors".
+  // The model's tensors, in one file or several (shards.h). Data is borrowed until the call returns
+  // and written from where it is.
+  std::vector<TensorView> weights = {};
+  int64_t max_shard_bytes = 0;  // 0: kDefaultShardBytes
+  // Other tensors by file name, borrowed likewise: a learner's "optimizer.safetensors".
   std::map<std::string, std::vector<TensorView>> tensor_files = {};
-  // Files taken over as they are: these names from this folder.
+  // Files taken over as they are: these paths, relative, from this folder. Weights files among them
+  // are left out, so that no shard or index of the old weights stands beside the new ones.
   std::string copy_from = {};
   std::vector<std::string> copy_names = {};
   // Name -> content; wins over a copied file of the same name.

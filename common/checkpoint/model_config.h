@@ -53,6 +53,7 @@ struct TokenFiles {
   std::optional<int32_t> mask_token_id = {};     // an added token with a known mask's name
   std::vector<int32_t> generation_eos_ids = {};  // generation_config.json
   std::optional<int32_t> generation_pad_id = {};
+  std::optional<int32_t> end_of_turn_id = {};  // what the chat template ends a turn with
 };
 
 // Explicit values win over every file.
@@ -62,19 +63,38 @@ struct DescriptorOverrides {
   std::vector<int32_t> stop_ids = {};  // empty: from the files
 };
 
-// Mask id: override, config, added tokens. Stop ids: override, else those of generation_config.json
-// and config.json together. Pad: config, generation_config.json, else the first stop id.
+// Of the fields of a job's model: 0 and an empty list are not given.
+DescriptorOverrides GivenOverrides(int32_t mask_token_id, int32_t block_size,
+                                   std::vector<int32_t> stop_ids);
+
+// Mask id: override, config, added tokens. Stop ids: override, else the end of a turn, those of
+// generation_config.json and those of config.json, in this order and together; the first is the one
+// that answers are taught to end with. Pad: config, generation_config.json, else the first stop id.
 absl::StatusOr<ModelDescriptor> DescribeModel(const ModelConfig& config, const TokenFiles& files,
                                               const DescriptorOverrides& overrides);
 
 // Names of the mask among added tokens, in the order they are looked for.
 const std::vector<std::string>& KnownMaskTokens();
 
-// Readers of the token files; `file` is for messages. nullopt: no known mask in it.
-absl::StatusOr<std::optional<int32_t>> MaskFromAddedTokens(absl::string_view json,
-                                                           const std::string& file);
-absl::StatusOr<std::optional<int32_t>> MaskFromTokenizerJson(absl::string_view json,
-                                                             const std::string& file);
+// Tokens that end a turn in some family's template, in the order they are looked for.
+const std::vector<std::string>& EndOfTurnTokens();
+
+// Chat template of a tokenizer_config.json, all of them where it names several; empty: none. `file`
+// is for messages, also below.
+absl::StatusOr<std::string> ChatTemplateOf(absl::string_view json, const std::string& file);
+
+// Id of the first of `tokens` that the file knows: added_tokens.json {"token": id},
+// tokenizer_config.json's added_tokens_decoder, tokenizer.json's added_tokens.
+absl::StatusOr<std::optional<int32_t>> IdInAddedTokens(absl::string_view json,
+                                                       const std::string& file,
+                                                       const std::vector<std::string>& tokens);
+absl::StatusOr<std::optional<int32_t>> IdInTokenizerConfig(absl::string_view json,
+                                                           const std::string& file,
+                                                           const std::vector<std::string>& tokens);
+absl::StatusOr<std::optional<int32_t>> IdInTokenizerJson(absl::string_view json,
+                                                         const std::string& file,
+                                                         const std::vector<std::string>& tokens);
+
 absl::Status ReadGenerationConfig(absl::string_view json, const std::string& file,
                                   TokenFiles* files);
 

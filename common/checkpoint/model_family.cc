@@ -1,7 +1,9 @@
-// The rules that turn the files of a checkpoint into a ModelDescriptor: family, mask, stop ids.
+// The rules that turn the files of a checkpoint into a ModelDescriptor: family, mask, stop ids; and
+// the readers of the files that name tokens.
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
@@ -63,7 +65,8 @@ absl::StatusOr<Family> FindFamily(const ModelConfig& config, const DescriptorOve
   return absl::UnimplementedError(absl::StrCat(
       config.file, ": field 'architectures': [", absl::StrJoin(config.architectures, ", "),
       "] with model_type '", config.model_type, "' is not known. Known: ", known,
-      ", and Qwen2ForCausalLM with bd_size in the config or a block size given"));
+      ", and Qwen2ForCausalLM with bd_size in the config or a block size given (--block-size N, or "
+      "model.block_size in a job)"));
 }
 
 absl::StatusOr<int32_t> BlockSizeOf(const ModelConfig& config, const Family& family,
@@ -79,13 +82,15 @@ absl::StatusOr<int32_t> BlockSizeOf(const ModelConfig& config, const Family& fam
   if (size.has_value()) return *size;
   return absl::InvalidArgumentError(absl::StrCat(config.file, ": field '",
                                                  fast_dllm ? "bd_size" : "block_size",
-                                                 "': is missing, and no block size is given"));
+                                                 "': is missing; give --block-size N, or "
+                                                 "model.block_size in a job"));
 }
 
 std::vector<int32_t> StopIdsOf(const ModelConfig& config, const TokenFiles& files,
                                const DescriptorOverrides& overrides) {
   if (!overrides.stop_ids.empty()) return overrides.stop_ids;
   std::vector<int32_t> ids;
+  if (files.end_of_turn_id.has_value()) ids.push_back(*files.end_of_turn_id);
   for (const std::vector<int32_t>* source : {&files.generation_eos_ids, &config.eos_token_ids}) {
     for (const int32_t id : *source) {
       if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
@@ -95,6 +100,15 @@ std::vector<int32_t> StopIdsOf(const ModelConfig& config, const TokenFiles& file
 }
 
 }  // namespace
+
+DescriptorOverrides GivenOverrides(int32_t mask_token_id, int32_t block_size,
+                                   std::vector<int32_t> stop_ids) {
+  DescriptorOverrides overrides;
+  if (mask_token_id > 0) overrides.mask_token_id = mask_token_id;
+  if (block_size > 0) overrides.block_size = block_size;
+  overrides.stop_ids = std::move(stop_ids);
+  return overrides;
+}
 
 absl::StatusOr<ModelDescriptor> DescribeModel(const ModelConfig& config, const TokenFiles& files,
                                               const DescriptorOverrides& overrides) {
@@ -131,14 +145,16 @@ absl::StatusOr<ModelDescriptor> DescribeModel(const ModelConfig& config, const T
   if (!mask.has_value()) {
     return absl::InvalidArgumentError(absl::StrCat(
         config.file, ": field 'mask_token_id': is missing, none of the added tokens is ",
-        absl::StrJoin(KnownMaskTokens(), " or "), ", and no mask token id is given"));
+        absl::StrJoin(KnownMaskTokens(), " or "),
+        "; give --mask-token-id ID, or model.mask_token_id in a job"));
   }
   d.mask_id = *mask;
   d.stop_ids = StopIdsOf(config, files, overrides);
   if (d.stop_ids.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(config.file, ": field 'eos_token_id': is missing, also from ",
-                     "generation_config.json, and no stop id is given"));
+                     "generation_config.json, and the chat template ends no turn; give "
+                     "--stop-ids ID,ID, or model.stop_ids in a job"));
   }
   d.pad_id = config.pad_token_id.value_or(files.generation_pad_id.value_or(d.stop_ids.front()));
   DTRPO_RETURN_IF_ERROR(base::Annotate(Validate(d), config.file));
@@ -151,23 +167,68 @@ const std::vector<std::string>& KnownMaskTokens() {
   return *kTokens;
 }
 
-absl::StatusOr<std::optional<int32_t>> MaskFromAddedTokens(absl::string_view text,
-                                                           const std::string& file) {
-  DTRPO_ASSIGN_OR_RETURN(const JsonObject tokens, JsonObject::Parse(text, file));
-  for (const std::string& name : KnownMaskTokens()) {
-    DTRPO_ASSIGN_OR_RETURN(const auto id, tokens.OptionalInt(name, 0, INT32_MAX));
+const std::vector<std::string>& EndOfTurnTokens() {
+  static const auto* const kTokens =
+      new std::vector<std::string>{"<|im_end|>", "<|eot_id|>", "<|role_end|>"};
+  return *kTokens;
+}
+
+absl::StatusOr<std::string> ChatTemplateOf(absl::string_view text, const std::string& file) {
+  DTRPO_ASSIGN_OR_RETURN(const JsonObject config, JsonObject::Parse(text, file));
+  const json* value = config.Find("chat_template");
+  if (value == nullptr) return std::string();
+  if (value->is_string()) return value->get<std::string>();
+  if (!value->is_array()) {
+    return config.Invalid("chat_template", "must be text or a list of named templates");
+  }
+  std::string all;
+  for (const json& entry : *value) {
+    if (!entry.is_object() || !entry.contains("template") || !entry["template"].is_string()) {
+      return config.Invalid("chat_template", "must be text or a list of named templates");
+    }
+    absl::StrAppend(&all, entry["template"].get<std::string>(), "\n");
+  }
+  return all;
+}
+
+absl::StatusOr<std::optional<int32_t>> IdInAddedTokens(absl::string_view text,
+                                                       const std::string& file,
+                                                       const std::vector<std::string>& tokens) {
+  DTRPO_ASSIGN_OR_RETURN(const JsonObject added, JsonObject::Parse(text, file));
+  for (const std::string& token : tokens) {
+    DTRPO_ASSIGN_OR_RETURN(const auto id, added.OptionalInt(token, 0, INT32_MAX));
     if (id.has_value()) return static_cast<int32_t>(*id);
   }
   return std::nullopt;
 }
 
-absl::StatusOr<std::optional<int32_t>> MaskFromTokenizerJson(absl::string_view text,
-                                                             const std::string& file) {
+absl::StatusOr<std::optional<int32_t>> IdInTokenizerConfig(absl::string_view text,
+                                                           const std::string& file,
+                                                           const std::vector<std::string>& tokens) {
+  DTRPO_ASSIGN_OR_RETURN(const JsonObject config, JsonObject::Parse(text, file));
+  DTRPO_ASSIGN_OR_RETURN(const auto decoder, config.OptionalObject("added_tokens_decoder"));
+  if (!decoder.has_value()) return std::nullopt;
+  for (const std::string& token : tokens) {
+    for (const auto& entry : decoder->value().items()) {
+      if (!entry.value().is_object() || entry.value().value("content", json()) != token) continue;
+      int32_t id = 0;
+      if (!absl::SimpleAtoi(entry.key(), &id) || id < 0) {
+        return decoder->Invalid(entry.key(), "is no token id");
+      }
+      return id;
+    }
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::optional<int32_t>> IdInTokenizerJson(absl::string_view text,
+                                                         const std::string& file,
+                                                         const std::vector<std::string>& tokens) {
   DTRPO_ASSIGN_OR_RETURN(const JsonObject tokenizer, JsonObject::Parse(text, file));
   const json* list = tokenizer.Find("added_tokens");
   if (list == nullptr) return std::nullopt;
   if (!list->is_array()) return tokenizer.Invalid("added_tokens", "must be a list");
-  for (const std::string& name : KnownMaskTokens()) {
+  for (const std::string& name : tokens) {
     for (const json& entry : *list) {
       if (!entry.is_object() || entry.value("content", json()) != name) continue;
       const JsonObject token(entry, file, "added_tokens.");

@@ -34,7 +34,10 @@ NoisedExample NoiseExample(const SftExample& example, const checkpoint::ModelDes
   t.id = absl::StrCat("sft/", stream);
   t.external = true;
   t.prompt_tokens = example.prompt_tokens;
-  t.block_size = descriptor.block_size;
+  const bool bidirectional = descriptor.attention == checkpoint::Attention::kBidirectional;
+  t.block_size = bidirectional ? static_cast<int32_t>(answer) : descriptor.block_size;
+  t.block_origin =
+      bidirectional ? trajectory::BlockOrigin::kResponse : trajectory::BlockOrigin::kAbsolute;
   t.sampler.max_new_tokens = static_cast<int32_t>(answer);
   t.response_tokens = example.answer_tokens;
   t.response_tokens.resize(trajectory::CanvasTokens(static_cast<int64_t>(t.prompt_tokens.size()),
@@ -51,7 +54,8 @@ NoisedExample NoiseExample(const SftExample& example, const checkpoint::ModelDes
     state.block = static_cast<int64_t>(noised.plan.blocks.size());
     state.step = kMaskedStep;
     for (int64_t i = block.begin; i < std::min(block.end, answer); ++i) {
-      if (descriptor.logit_shift == 1 && block.starts_in_response && i == block.begin) {
+      if (descriptor.logit_shift == 1 && !bidirectional && block.starts_in_response &&
+          i == block.begin) {
         t.unmask_step[i] = trajectory::kBlockFirstStep;
         plan.first_token = i;
       } else if (rng.Uniform01() < mask_probability) {

@@ -7,7 +7,8 @@
 //     predicted from the re-masked block (row i-1 with token shift);
 //   * with token shift, block-first tokens stay visible and are predicted from the clean row before
 //     (or, with Boundary::kNoisy, from the re-masked one, as the released training does);
-//   * MASK fills the last block after the answer; those positions are context without a target.
+//   * MASK fills the last block after the answer; those positions are context without a target;
+//   * bidirectional models: the whole answer is one block, masked with one t, as in LLaDA's SFT.
 // No 1/t weight.
 #pragma once
 
@@ -36,7 +37,7 @@ struct NoisedExample {
 };
 
 // The noise is a pure function of (seed, stream): give every use of an example its own stream.
-// REQUIRES: descriptor.block_size >= 1.
+// REQUIRES: descriptor.block_size >= 1, unless the model is bidirectional.
 NoisedExample NoiseExample(const SftExample& example, const checkpoint::ModelDescriptor& descriptor,
                            uint64_t seed, uint64_t stream);
 

@@ -78,6 +78,10 @@ absl::Status CheckModelAndData(const ModelSpec& model, const DataSpec& data) {
   DTRPO_RETURN_IF_ERROR(Path("model.path", model.path, true));
   DTRPO_RETURN_IF_ERROR(InRange("model.mask_token_id", int64_t{model.mask_token_id}, 0, kMaxInt32));
   DTRPO_RETURN_IF_ERROR(InRange("model.block_size", int64_t{model.block_size}, 0, kMaxTokens));
+  DTRPO_RETURN_IF_ERROR(OneOf("model.dtype", model.dtype, {"auto", "float32", "bfloat16"}));
+  for (const int32_t id : model.stop_ids) {
+    DTRPO_RETURN_IF_ERROR(InRange("model.stop_ids", int64_t{id}, 0, kMaxInt32));
+  }
   DTRPO_RETURN_IF_ERROR(Path("data.prompts", data.prompts, true));
   DTRPO_RETURN_IF_ERROR(Path("data.heldout", data.heldout, false));
   DTRPO_RETURN_IF_ERROR(Path("data.answer_field", data.answer_field, true));
@@ -138,6 +142,8 @@ absl::Status CheckTraining(const TrainingSpec& t) {
       InRange("training.checkpoint_every", int64_t{t.checkpoint_every}, 1, kMaxCount));
   DTRPO_RETURN_IF_ERROR(
       InRange("training.keep_checkpoints", int64_t{t.keep_checkpoints}, 1, kMaxCount));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("training.max_shard_bytes", t.max_shard_bytes, 0, int64_t{1} << 60));
   DTRPO_RETURN_IF_ERROR(InRange("training.max_uses", int64_t{t.max_uses}, 1, kMaxCount));
   DTRPO_RETURN_IF_ERROR(
       InRange("training.micro_batch_pairs", int64_t{t.micro_batch_pairs}, 0, kMaxCount));

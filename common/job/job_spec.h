@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -16,6 +17,8 @@ struct ModelSpec {
   std::string path;
   int32_t mask_token_id = 0;  // 0: from the checkpoint's files
   int32_t block_size = 0;     // 0: from config.json
+  std::string dtype = "auto";
+  std::vector<int32_t> stop_ids = {};  // empty: from the checkpoint's files
 };
 
 struct DataSpec {
@@ -77,6 +80,7 @@ struct TrainingSpec {
   int32_t max_staleness = 4;
   int32_t checkpoint_every = 50;
   int32_t keep_checkpoints = 2;
+  int64_t max_shard_bytes = 0;  // 0: as the hub does
   int32_t max_uses = 1;
   int32_t micro_batch_pairs = 0;  // 0: all of the rank's
   int32_t max_skipped_steps = 5;

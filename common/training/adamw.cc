@@ -79,6 +79,16 @@ void AdamW::ScaleGradients(double factor) {
   if (!gradients.empty()) at::_foreach_mul_(gradients, factor);
 }
 
+NamedTensors AdamW::Parameters() const {
+  NamedTensors parameters;
+  for (const Group& group : groups_) {
+    for (size_t i = 0; i < group.names.size(); ++i) {
+      parameters.emplace_back(group.names[i], group.parameters[i]);
+    }
+  }
+  return parameters;
+}
+
 NamedTensors AdamW::State() const {
   NamedTensors state;
   for (const Group& group : groups_) {

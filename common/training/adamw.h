@@ -41,6 +41,8 @@ class AdamW {
   // "adamw.exp_avg.<name>", "adamw.exp_avg_sq.<name>" and "adamw.steps.<name>": views of the state,
   // not copies.
   NamedTensors State() const;
+  // What is trained, as given to the constructor but in another order.
+  NamedTensors Parameters() const;
   // DATA_LOSS naming the tensor that is missing or has another shape; the state is then unchanged.
   absl::Status Restore(const NamedTensors& state);
 

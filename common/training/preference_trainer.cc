@@ -59,18 +59,17 @@ absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec
   return options;
 }
 
-PreferenceTrainer::PreferenceTrainer(std::unique_ptr<model::Transformer> model,
-                                     const job::JobSpec& spec,
+PreferenceTrainer::PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
                                      const trajectory::MaskPlanOptions& plan_options)
-    : model_(std::move(model)),
+    : trained_(std::move(model)),
       spec_(spec),
       plan_options_(plan_options),
-      optimizer_(model_->NamedParameters(), {.weight_decay = spec.training.weight_decay}) {}
+      optimizer_(trained_.parameters(), {.weight_decay = spec.training.weight_decay}) {}
 
 absl::StatusOr<std::unique_ptr<PreferenceTrainer>> PreferenceTrainer::Create(
-    std::unique_ptr<model::Transformer> model, const job::JobSpec& spec) {
+    TrainedModel model, const job::JobSpec& spec) {
   DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan_options,
-                         PlanOptions(spec, model->descriptor().attention));
+                         PlanOptions(spec, model.model().descriptor().attention));
   return std::unique_ptr<PreferenceTrainer>(
       new PreferenceTrainer(std::move(model), spec, plan_options));
 }
@@ -83,7 +82,7 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
   StepOutcome outcome;
   optimizer_.ZeroGradients();
 
-  for (size_t begin = 0; begin < input.pairs.size() && !outcome.skipped; begin += micro) {
+  for (size_t begin = 0; begin < input.pairs.size(); begin += micro) {
     const auto pairs = absl::MakeConstSpan(input.pairs).subspan(begin, micro);
     std::vector<trajectory::MaskPlan> plans;
     plans.reserve(2 * pairs.size());
@@ -95,7 +94,7 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
     }
     DTRPO_ASSIGN_OR_RETURN(
         const torch::Tensor policy,
-        objective::ScoreTargets(*model_, objective::ScoreInputs(inputs), plan_options_.boundary));
+        objective::ScoreTargets(model(), objective::ScoreInputs(inputs), plan_options_.boundary));
     const torch::Tensor reference = ReferenceScores(pairs);
     DTRPO_ASSIGN_OR_RETURN(const objective::PreferenceLoss loss,
                            objective::ComputePreferenceLoss(inputs, policy, reference,
@@ -103,8 +102,11 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
     statistics.Add(inputs, loss.pairs, ToDoubles(policy), ToDoubles(reference));
     outcome.offending_pair = FirstNonFinite(inputs, loss.pairs);
     outcome.skipped = !outcome.offending_pair.empty();
-    if (!outcome.skipped)
-      DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] { loss.loss.backward(); }));
+    if (outcome.skipped) break;
+    DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
+      loss.loss.backward();
+      trained_.CollectGradients();
+    }));
   }
 
   const double rate = LearningRate(spec_.training, input.step);
@@ -116,6 +118,7 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
     const double limit = spec_.training.max_gradient_norm;
     if (limit > 0 && norm > limit) optimizer_.ScaleGradients(limit / norm);
     optimizer_.Step(rate);
+    trained_.UpdateModel();
   }));
   optimizer_.ZeroGradients();
   outcome.values = statistics.Values();

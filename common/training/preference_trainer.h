@@ -16,6 +16,7 @@
 #include "common/job/job_spec.h"
 #include "common/model/transformer.h"
 #include "common/training/adamw.h"
+#include "common/training/trained_model.h"
 #include "common/trajectory/mask_plan.h"
 #include "common/trajectory/trajectory.h"
 
@@ -48,26 +49,24 @@ struct StepOutcome {
 
 // The draws of a job; policy and reference must use the same. Unless the job says what they are
 // made from, it is the block, and the whole sequence for bidirectional models.
-absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(
-    const job::JobSpec& spec,
-    checkpoint::Attention attention = checkpoint::Attention::kBlockCausal);
+absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec,
+                                                        checkpoint::Attention attention);
 
 class PreferenceTrainer {
  public:
-  // Takes the model, whose parameters must require gradients.
-  static absl::StatusOr<std::unique_ptr<PreferenceTrainer>> Create(
-      std::unique_ptr<model::Transformer> model, const job::JobSpec& spec);
+  static absl::StatusOr<std::unique_ptr<PreferenceTrainer>> Create(TrainedModel model,
+                                                                   const job::JobSpec& spec);
 
   absl::StatusOr<StepOutcome> Step(const StepInput& input);
 
-  const model::Transformer& model() const { return *model_; }
+  const model::Transformer& model() const { return trained_.model(); }
   AdamW& optimizer() { return optimizer_; }
 
  private:
-  PreferenceTrainer(std::unique_ptr<model::Transformer> model, const job::JobSpec& spec,
+  PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
                     const trajectory::MaskPlanOptions& plan_options);
 
-  const std::unique_ptr<model::Transformer> model_;
+  TrainedModel trained_;
   const job::JobSpec spec_;
   const trajectory::MaskPlanOptions plan_options_;
   AdamW optimizer_;

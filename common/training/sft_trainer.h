@@ -17,6 +17,7 @@
 #include "common/model/transformer.h"
 #include "common/training/adamw.h"
 #include "common/training/sft_order.h"
+#include "common/training/trained_model.h"
 #include "common/trajectory/mask_plan.h"
 
 namespace dtrpo::training {
@@ -51,11 +52,10 @@ struct SftHooks {
 
 class SftTrainer {
  public:
-  // Takes the model, whose parameters must require gradients. INVALID_ARGUMENT for no examples, an
-  // empty prompt or answer (naming the example's index), or a model without blocks.
+  // INVALID_ARGUMENT for no examples, an empty prompt or answer (naming the example's index), or a
+  // block-causal model without blocks.
   static absl::StatusOr<std::unique_ptr<SftTrainer>> Create(
-      std::unique_ptr<model::Transformer> model, std::vector<objective::SftExample> examples,
-      const SftOptions& options);
+      TrainedModel model, std::vector<objective::SftExample> examples, const SftOptions& options);
 
   // The next step, without evaluation. A batch of few short answers may by chance have no masked
   // token: then loss and gradient norm are 0 and the weights stay. FAILED_PRECONDITION naming the
@@ -65,14 +65,14 @@ class SftTrainer {
   // All steps, or until stop_at_accuracy. Returns the last one.
   absl::StatusOr<SftStep> Run(const SftHooks& hooks);
 
-  const model::Transformer& model() const { return *model_; }
+  const model::Transformer& model() const { return trained_.model(); }
 
  private:
-  SftTrainer(std::unique_ptr<model::Transformer> model, std::vector<objective::SftExample> examples,
+  SftTrainer(TrainedModel model, std::vector<objective::SftExample> examples,
              const SftOptions& options);
   std::vector<objective::NoisedExample> Batch(int64_t step);
 
-  const std::unique_ptr<model::Transformer> model_;
+  TrainedModel trained_;
   const std::vector<objective::SftExample> examples_;
   const SftOptions options_;
   const job::TrainingSpec schedule_;

@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/checkpoint_writer.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/compute_dtype.h"
 #include "nlohmann/json.hpp"
 
 namespace dtrpo::training {
@@ -17,12 +19,7 @@ namespace {
 
 constexpr int kFormat = 1;
 
-// safetensors' word in config.json's language.
-absl::string_view ConfigDtype(torch::Dtype dtype) {
-  if (dtype == torch::kBFloat16) return "bfloat16";
-  if (dtype == torch::kFloat16) return "float16";
-  return dtype == torch::kFloat64 ? "float64" : "float32";
-}
+constexpr absl::string_view kMaster = "master.";
 
 NamedTensors Detached(const NamedTensors& tensors) {
   NamedTensors detached;
@@ -31,27 +28,49 @@ NamedTensors Detached(const NamedTensors& tensors) {
   return detached;
 }
 
+// The tensors of the optimizer's file, mapped.
+absl::StatusOr<NamedTensors> ReadState(const std::string& path) {
+  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const checkpoint::SafetensorsFile> tensors,
+                         checkpoint::SafetensorsFile::Map(base::JoinPath(path, kOptimizerFile)));
+  NamedTensors state;
+  for (const checkpoint::TensorView& view : tensors->tensors()) {
+    DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype,
+                           model::ParseDtype(checkpoint::DTypeName(view.dtype)));
+    DTRPO_ASSIGN_OR_RETURN(torch::Tensor tensor,
+                           model::BorrowTensor(view.data, view.shape, dtype, tensors));
+    state.emplace_back(view.name, std::move(tensor));
+  }
+  return state;
+}
+
 }  // namespace
 
 absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string& path,
                                      const model::Transformer& model,
                                      const checkpoint::CheckpointFolder& base,
-                                     const AdamW* optimizer, const TrainingProgress& progress) {
+                                     const AdamW* optimizer, const TrainingProgress& progress,
+                                     int64_t max_shard_bytes) {
   const NamedTensors parameters = Detached(model.NamedParameters());
-  const NamedTensors state = optimizer == nullptr ? NamedTensors() : Detached(optimizer->State());
+  const torch::Dtype dtype = parameters.front().second.scalar_type();
   checkpoint::CheckpointContents contents;
-  contents.tensor_files[std::string(checkpoint::kModelFile)] = model::TensorViews(parameters);
-  if (optimizer != nullptr) contents.tensor_files[kOptimizerFile] = model::TensorViews(state);
+  contents.weights = model::TensorViews(parameters);
+  contents.max_shard_bytes = max_shard_bytes;
+  NamedTensors state;
+  if (optimizer != nullptr) {
+    state = Detached(optimizer->State());
+    for (const auto& [name, trained] : Detached(optimizer->Parameters())) {
+      if (trained.scalar_type() != dtype) state.emplace_back(absl::StrCat(kMaster, name), trained);
+    }
+    contents.tensor_files[kOptimizerFile] = model::TensorViews(state);
+  }
   contents.copy_from = base.path();
   for (const std::string& name : base.carried_files()) {
     if (name != kTrainingStateFile) contents.copy_names.push_back(name);
   }
   const std::string config_path = base::JoinPath(base.path(), checkpoint::kConfigFile);
   DTRPO_ASSIGN_OR_RETURN(const std::string config, files->Read(config_path));
-  DTRPO_ASSIGN_OR_RETURN(
-      contents.extra_files[std::string(checkpoint::kConfigFile)],
-      checkpoint::WithDtype(config, config_path,
-                            ConfigDtype(parameters.front().second.scalar_type())));
+  DTRPO_ASSIGN_OR_RETURN(contents.extra_files[std::string(checkpoint::kConfigFile)],
+                         checkpoint::WithDtype(config, config_path, model::DtypeName(dtype)));
   if (optimizer != nullptr) {
     const nlohmann::ordered_json json = {{"format", kFormat},
                                          {"job_id", progress.job_id},
@@ -91,18 +110,18 @@ absl::StatusOr<TrainingProgress> ReadTrainingProgress(base::FileSystem* files,
 }
 
 absl::Status RestoreOptimizer(const std::string& path, AdamW& optimizer) {
-  const std::string file = base::JoinPath(path, kOptimizerFile);
-  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const checkpoint::SafetensorsFile> tensors,
-                         checkpoint::SafetensorsFile::Map(file));
-  NamedTensors state;
-  for (const checkpoint::TensorView& view : tensors->tensors()) {
-    DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype,
-                           model::ParseDtype(checkpoint::DTypeName(view.dtype)));
-    DTRPO_ASSIGN_OR_RETURN(torch::Tensor tensor,
-                           model::BorrowTensor(view.data, view.shape, dtype, tensors));
-    state.emplace_back(view.name, std::move(tensor));
+  DTRPO_ASSIGN_OR_RETURN(const NamedTensors state, ReadState(path));
+  return base::Annotate(optimizer.Restore(state), base::JoinPath(path, kOptimizerFile));
+}
+
+absl::Status RestoreMasters(const std::string& path, TrainedModel& trained) {
+  DTRPO_ASSIGN_OR_RETURN(const NamedTensors state, ReadState(path));
+  NamedTensors masters;
+  for (const auto& [name, tensor] : state) {
+    absl::string_view parameter = name;
+    if (absl::ConsumePrefix(&parameter, kMaster)) masters.emplace_back(parameter, tensor);
   }
-  return base::Annotate(optimizer.Restore(state), file);
+  return base::Annotate(trained.RestoreMasters(masters), base::JoinPath(path, kOptimizerFile));
 }
 
 }  // namespace dtrpo::training

@@ -3,10 +3,10 @@
 // A learner's checkpoint: a Hugging Face folder that `transformers` loads, and beside the weights
 // what exact resume needs.
 //
-//   model.safetensors
-//   config.json, tokenizer files ...   the family's own files, carried over from the base
-//   checkpoint optimizer.safetensors              AdamW's state training_state.json {"format": 1,
-//   "job_id", "job_hash", "step"}
+//   model.safetensors, or shards   what computes, in the dtype of the training
+//   config.json, tokenizer ...     all other files of the base checkpoint, config.json's dtype set
+//   optimizer.safetensors          AdamW's state, and the float32 masters if there are any
+//   training_state.json            {"format": 1, "job_id", "job_hash", "step"}
 //
 // There is no RNG state: every random number is a pure function of the job's seed and of names
 // (common/trajectory/mask_plan.h).
@@ -21,6 +21,7 @@
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/model/transformer.h"
 #include "common/training/adamw.h"
+#include "common/training/trained_model.h"
 
 namespace dtrpo::training {
 
@@ -34,18 +35,21 @@ struct TrainingProgress {
 };
 
 // Writes `path` atomically (checkpoint_writer.h). `optimizer` may be null: a checkpoint that can't
-// be resumed.
+// be resumed. One that trains masters instead of the model's parameters (trained_model.h) has them
+// saved with its state. `max_shard_bytes`: of a file of weights; 0: checkpoint::kDefaultShardBytes.
 absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string& path,
                                      const model::Transformer& model,
                                      const checkpoint::CheckpointFolder& base,
-                                     const AdamW* optimizer, const TrainingProgress& progress);
+                                     const AdamW* optimizer, const TrainingProgress& progress,
+                                     int64_t max_shard_bytes = 0);
 
 // The progress a checkpoint holds. NOT_FOUND when it is a plain model folder; DATA_LOSS naming file
 // and field.
 absl::StatusOr<TrainingProgress> ReadTrainingProgress(base::FileSystem* files,
                                                       const std::string& path);
 
-// Restores the optimizer from the checkpoint at `path`.
+// Restores the optimizer, or the masters, from the checkpoint at `path`.
 absl::Status RestoreOptimizer(const std::string& path, AdamW& optimizer);
+absl::Status RestoreMasters(const std::string& path, TrainedModel& trained);
 
 }  // namespace dtrpo::training

@@ -116,6 +116,7 @@ absl::Status TakeTraining(const v1::TrainingSpec& from, job::TrainingSpec& to) {
   if (from.has_max_staleness()) to.max_staleness = from.max_staleness();
   Take(from.checkpoint_every(), to.checkpoint_every);
   Take(from.keep_checkpoints(), to.keep_checkpoints);
+  Take(from.max_shard_bytes(), to.max_shard_bytes);
   Take(from.max_uses(), to.max_uses);
   Take(from.micro_batch_pairs(), to.micro_batch_pairs);
   if (from.has_max_skipped_steps()) to.max_skipped_steps = from.max_skipped_steps();
@@ -132,6 +133,8 @@ absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from) {
   Take(from.model().path(), to.model.path);
   Take(from.model().mask_token_id(), to.model.mask_token_id);
   Take(from.model().block_size(), to.model.block_size);
+  Take(from.model().dtype(), to.model.dtype);
+  to.model.stop_ids.assign(from.model().stop_ids().begin(), from.model().stop_ids().end());
   TakeData(from.data(), to.data);
   TakeSampling(from.sampling(), to.sampling);
   Take(from.reward().verifier(), to.reward.verifier);
@@ -161,6 +164,8 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   model->set_path(from.model.path);
   model->set_mask_token_id(from.model.mask_token_id);
   model->set_block_size(from.model.block_size);
+  model->set_dtype(from.model.dtype);
+  for (const int32_t id : from.model.stop_ids) model->add_stop_ids(id);
 
   v1::DataSpec* data = to->mutable_data();
   data->set_prompts(from.data.prompts);
@@ -212,6 +217,7 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   training->set_max_staleness(from.training.max_staleness);
   training->set_checkpoint_every(from.training.checkpoint_every);
   training->set_keep_checkpoints(from.training.keep_checkpoints);
+  training->set_max_shard_bytes(from.training.max_shard_bytes);
   training->set_max_uses(from.training.max_uses);
   training->set_micro_batch_pairs(from.training.micro_batch_pairs);
   training->set_max_skipped_steps(from.training.max_skipped_steps);

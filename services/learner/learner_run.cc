@@ -11,6 +11,7 @@
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/retention.h"
+#include "common/model/compute_dtype.h"
 #include "common/training/training_state.h"
 #include "common/training/weights_image.h"
 
@@ -91,13 +92,11 @@ absl::Status LearnerRun::NotePeer(absl::Status status) {
 }
 
 absl::Status LearnerRun::Load() {
-  checkpoint::DescriptorOverrides overrides;
-  if (options_.spec.model.mask_token_id > 0)
-    overrides.mask_token_id = options_.spec.model.mask_token_id;
-  if (options_.spec.model.block_size > 0) overrides.block_size = options_.spec.model.block_size;
-  DTRPO_ASSIGN_OR_RETURN(
-      checkpoint::CheckpointFolder base,
-      checkpoint::CheckpointFolder::Open(options_.spec.model.path, overrides, deps_.files));
+  const job::ModelSpec& spec = options_.spec.model;
+  const checkpoint::DescriptorOverrides overrides =
+      checkpoint::GivenOverrides(spec.mask_token_id, spec.block_size, spec.stop_ids);
+  DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder base,
+                         checkpoint::CheckpointFolder::Open(spec.path, overrides, deps_.files));
   base_ = std::make_unique<checkpoint::CheckpointFolder>(std::move(base));
 
   const bool resume = !options_.resume_checkpoint.empty();
@@ -112,16 +111,26 @@ absl::Status LearnerRun::Load() {
     step_ = resumed_step_ = checkpointed_step_ = progress.step;
     checkpoint_path_ = options_.resume_checkpoint;
   }
-  const std::string& path = resume ? options_.resume_checkpoint : options_.spec.model.path;
+  // By the base checkpoint, as rollouts and reference decide.
+  DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(spec.dtype, *base_));
+  const std::string& path = resume ? options_.resume_checkpoint : spec.path;
   DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(path, overrides, deps_.files));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
                          model::Transformer::Load(folder, {.requires_grad = true}));
+  DTRPO_ASSIGN_OR_RETURN(training::TrainedModel trained,
+                         training::TrainedModel::Create(std::move(full), chosen.dtype));
+  if (resume && trained.has_masters()) {
+    DTRPO_RETURN_IF_ERROR(training::RestoreMasters(path, trained));
+  }
   DTRPO_ASSIGN_OR_RETURN(trainer_,
-                         training::PreferenceTrainer::Create(std::move(model), options_.spec));
+                         training::PreferenceTrainer::Create(std::move(trained), options_.spec));
   if (resume) DTRPO_RETURN_IF_ERROR(training::RestoreOptimizer(path, trainer_->optimizer()));
-  base::LogInfo("model loaded",
-                {{"job", options_.job_id}, {"path", path}, {"step", resumed_step_}});
+  base::LogInfo("model loaded", {{"job", options_.job_id},
+                                 {"path", path},
+                                 {"step", resumed_step_},
+                                 {"dtype", model::DtypeName(chosen.dtype)},
+                                 {"why", chosen.why}});
   return absl::OkStatus();
 }
 
@@ -157,7 +166,8 @@ absl::Status LearnerRun::Checkpoint() {
   const std::string path = root.PathOf(step_);
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
       deps_.files, path, trainer_->model(), *base_, &trainer_->optimizer(),
-      {.job_id = options_.job_id, .job_hash = options_.job_hash, .step = step_}));
+      {.job_id = options_.job_id, .job_hash = options_.job_hash, .step = step_},
+      options_.spec.training.max_shard_bytes));
   DTRPO_FAULT_POINT("learner.checkpoint_written");
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("registration of checkpoint ", step_), "coordinator",

@@ -14,6 +14,7 @@
 #include "common/base/status_macros.h"
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/dtrpo/trajectory_scorer.h"
+#include "common/model/compute_dtype.h"
 
 namespace dtrpo::reference {
 namespace {
@@ -56,15 +57,18 @@ absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSp
     if (model_ != nullptr && job_id_ == job_id) return absl::OkStatus();
   }
   Unload();
-  checkpoint::DescriptorOverrides overrides;
-  if (spec.mask_token_id > 0) overrides.mask_token_id = spec.mask_token_id;
-  if (spec.block_size > 0) overrides.block_size = spec.block_size;
   DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
-                         checkpoint::CheckpointFolder::Open(spec.path, overrides));
+                         checkpoint::CheckpointFolder::Open(
+                             spec.path, checkpoint::GivenOverrides(
+                                            spec.mask_token_id, spec.block_size, spec.stop_ids)));
+  DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(spec.dtype, folder));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, {}));
+                         model::Transformer::Load(folder, {.dtype = chosen.dtype}));
   std::string sha256 = Checksum(folder);
-  base::LogInfo("reference model loaded", {{"job", job_id}, {"path", spec.path}});
+  base::LogInfo("reference model loaded", {{"job", job_id},
+                                           {"path", spec.path},
+                                           {"dtype", model::DtypeName(chosen.dtype)},
+                                           {"why", chosen.why}});
   absl::MutexLock lock(&mutex_);
   cache_.Clear();
   model_ = std::move(model);

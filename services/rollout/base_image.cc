@@ -4,16 +4,24 @@
 
 #include <cstring>
 
+#include "common/base/logging.h"
 #include "common/base/status_macros.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/compute_dtype.h"
 #include "common/model/transformer.h"
 
 namespace dtrpo::rollout {
 
 absl::StatusOr<std::shared_ptr<const weights::Image>> BaseImage(
-    const checkpoint::CheckpointFolder& folder, const std::string& job_id) {
+    const checkpoint::CheckpointFolder& folder, const std::string& job_id,
+    absl::string_view dtype) {
+  DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(dtype, folder));
+  base::LogInfo("base model", {{"job", job_id},
+                               {"path", folder.path()},
+                               {"dtype", model::DtypeName(chosen.dtype)},
+                               {"why", chosen.why}});
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, {}));
+                         model::Transformer::Load(folder, {.dtype = chosen.dtype}));
   const model::NamedTensors& parameters = model->NamedParameters();
   weights::Manifest manifest;
   manifest.job_id = job_id;

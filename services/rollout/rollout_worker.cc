@@ -104,17 +104,17 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   client.stop = &stop_;
   DTRPO_ASSIGN_OR_RETURN(session->replay, wire::MakeReplayClient(shards, client));
 
-  checkpoint::DescriptorOverrides overrides;
-  if (spec.model.mask_token_id > 0) overrides.mask_token_id = spec.model.mask_token_id;
-  if (spec.model.block_size > 0) overrides.block_size = spec.model.block_size;
-  DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
-                         checkpoint::CheckpointFolder::Open(spec.model.path, overrides));
+  DTRPO_ASSIGN_OR_RETURN(
+      const checkpoint::CheckpointFolder folder,
+      checkpoint::CheckpointFolder::Open(
+          spec.model.path, checkpoint::GivenOverrides(spec.model.mask_token_id,
+                                                      spec.model.block_size, spec.model.stop_ids)));
   DTRPO_ASSIGN_OR_RETURN(session->sampler,
                          PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
                                                options_.batch_sequences, deps_.metrics));
   session->policies = std::make_shared<PolicyCache>(folder.descriptor());
   DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image,
-                         BaseImage(folder, session->job.job_id()));
+                         BaseImage(folder, session->job.job_id(), spec.model.dtype));
   deps_.versions->Clear();
   DTRPO_RETURN_IF_ERROR(deps_.versions->Install(std::move(image)));
   deps_.weights_service->AcceptJob(session->job.job_id());

@@ -27,10 +27,11 @@ absl::Status CheckSameModel(const weights::Manifest& held, const weights::Manife
   for (const weights::TensorSpec& tensor : held.tensors) by_name[tensor.name] = &tensor;
   for (const weights::TensorSpec& tensor : pushed.tensors) {
     const auto it = by_name.find(tensor.name);
-    if (it == by_name.end() || it->second->shape != tensor.shape) {
+    if (it == by_name.end() || it->second->shape != tensor.shape ||
+        it->second->dtype != tensor.dtype) {
       return absl::InvalidArgumentError(
           absl::StrCat(weights::Describe(pushed), ": tensor ", tensor.name,
-                       " isn't one of the model, or has another shape"));
+                       " isn't one of the model, or has another shape or type"));
     }
   }
   return absl::OkStatus();

@@ -19,8 +19,10 @@ void CheckNamesFile(const absl::StatusOr<T>& result) {
 
 void CheckOne(const std::string& text) {
   const std::string file = "config.json";
-  CheckNamesFile(MaskFromAddedTokens(text, file));
-  CheckNamesFile(MaskFromTokenizerJson(text, file));
+  CheckNamesFile(IdInAddedTokens(text, file, KnownMaskTokens()));
+  CheckNamesFile(IdInTokenizerConfig(text, file, EndOfTurnTokens()));
+  CheckNamesFile(IdInTokenizerJson(text, file, KnownMaskTokens()));
+  CheckNamesFile(ChatTemplateOf(text, file));
   TokenFiles tokens;
   ReadGenerationConfig(text, file, &tokens).IgnoreError();
   const auto config = ParseModelConfig(text, file);

@@ -1,8 +1,11 @@
 #include "tools/dtrpo/model_options.h"
 
+#include <iostream>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/compute_dtype.h"
 #include "common/model/torch_runtime.h"
 
 namespace dtrpo::tools {
@@ -12,26 +15,34 @@ checkpoint::DescriptorOverrides Overrides(const ModelOptions& options) {
   checkpoint::DescriptorOverrides overrides;
   if (options.mask_token_id >= 0) overrides.mask_token_id = options.mask_token_id;
   if (options.block_size > 0) overrides.block_size = options.block_size;
+  overrides.stop_ids = options.stop_ids;
   return overrides;
 }
 
-constexpr char kBfloat16[] = "bfloat16";
-
-model::LoadOptions WithDtype(const ModelOptions& options, model::LoadOptions load_options) {
-  load_options.dtype = options.dtype == kBfloat16 ? torch::kBFloat16 : torch::kFloat32;
-  return load_options;
+absl::StatusOr<torch::Dtype> DtypeOf(const ModelOptions& options,
+                                     const checkpoint::CheckpointFolder& folder) {
+  DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype own,
+                         model::ChooseDtype(model::kAutoDtype, folder));
+  DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen,
+                         model::ChooseDtype(options.dtype, folder));
+  if (chosen.dtype != own.dtype || !own.native) {
+    std::cerr << absl::StrCat("dtype: ", model::DtypeName(chosen.dtype), " (", chosen.why, ")\n");
+  }
+  return chosen.dtype;
 }
+
+absl::StatusOr<ModelToTrain> ToTrain(const ModelOptions& options,
+                                     checkpoint::CheckpointFolder folder,
+                                     std::unique_ptr<model::Transformer> full) {
+  DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
+  DTRPO_ASSIGN_OR_RETURN(training::TrainedModel model,
+                         training::TrainedModel::Create(std::move(full), dtype));
+  return ModelToTrain{std::move(folder), std::move(model)};
+}
+
+constexpr model::LoadOptions kTrainable{.dtype = torch::kFloat32, .requires_grad = true};
 
 }  // namespace
-
-void AddDtypeOption(CLI::App* app, ModelOptions* options) {
-  app->add_option("--dtype", options->dtype,
-                  "float32 or bfloat16: what weights are kept and computed in; weights stored so "
-                  "are used from the mapped files. Log-probabilities are float32 in both")
-      ->check(CLI::IsMember({"float32", kBfloat16}))
-      ->type_name("TYPE")
-      ->capture_default_str();
-}
 
 void AddModelOptions(CLI::App* app, ModelOptions* options) {
   app->add_option("--model", options->path, "Hugging Face checkpoint folder")
@@ -44,31 +55,50 @@ void AddModelOptions(CLI::App* app, ModelOptions* options) {
   app->add_option("--block-size", options->block_size, "block size instead of config.json's")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
+  app->add_option("--stop-ids", options->stop_ids,
+                  "tokens that end an answer instead of those the folder's files name")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("ID,ID");
+  app->add_option("--dtype", options->dtype,
+                  "what weights are kept and computed in: auto (the checkpoint's own), float32 or "
+                  "bfloat16; weights stored so are used from the mapped files. Log-probabilities "
+                  "are float32 in each")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->type_name("TYPE")
+      ->capture_default_str();
   app->add_option("--threads", options->threads, "threads of one tensor operation; default: all")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
 }
 
-absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options,
-                                      const model::LoadOptions& load_options) {
+absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
   if (options.threads > 0) model::SetThreads(options.threads);
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
+  DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, WithDtype(options, load_options)));
+                         model::Transformer::Load(folder, {.dtype = dtype}));
   return LoadedModel{std::move(folder), std::move(model)};
 }
 
-absl::StatusOr<LoadedModel> RandomModel(const ModelOptions& options, uint64_t seed,
-                                        const model::LoadOptions& load_options) {
+absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options) {
+  if (options.threads > 0) model::SetThreads(options.threads);
+  DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
+                         checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
+                         model::Transformer::Load(folder, kTrainable));
+  return ToTrain(options, std::move(folder), std::move(full));
+}
+
+absl::StatusOr<ModelToTrain> RandomModelToTrain(const ModelOptions& options, uint64_t seed) {
   if (options.threads > 0) model::SetThreads(options.threads);
   DTRPO_ASSIGN_OR_RETURN(
       checkpoint::CheckpointFolder folder,
       checkpoint::CheckpointFolder::OpenWithoutTensors(options.path, Overrides(options)));
-  DTRPO_ASSIGN_OR_RETURN(
-      std::unique_ptr<model::Transformer> model,
-      model::Transformer::Random(folder.descriptor(), seed, WithDtype(options, load_options)));
-  return LoadedModel{std::move(folder), std::move(model)};
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
+                         model::Transformer::Random(folder.descriptor(), seed, kTrainable));
+  return ToTrain(options, std::move(folder), std::move(full));
 }
 
 }  // namespace dtrpo::tools

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/model/transformer.h"
+#include "common/training/trained_model.h"
 
 namespace dtrpo::tools {
 
@@ -18,25 +20,28 @@ struct ModelOptions {
   int32_t mask_token_id = -1;  // < 0: from the folder's files
   int32_t block_size = 0;      // 0: from config.json
   int32_t threads = 0;         // 0: LibTorch's choice
-  std::string dtype = "float32";
+  std::string dtype = "auto";
+  std::vector<int32_t> stop_ids;  // empty: from the folder's files
 };
 
-// --model, --mask-token-id, --block-size, --threads.
+// --model, --mask-token-id, --block-size, --stop-ids, --dtype, --threads.
 void AddModelOptions(CLI::App* app, ModelOptions* options);
-
-// --dtype: what weights are kept and computed in.
-void AddDtypeOption(CLI::App* app, ModelOptions* options);
 
 struct LoadedModel {
   checkpoint::CheckpointFolder folder;
   std::unique_ptr<model::Transformer> model;  // borrows the folder's mapped files
 };
+struct ModelToTrain {
+  checkpoint::CheckpointFolder folder;
+  training::TrainedModel model;
+};
 
-// Call one of them, once per process (they set LibTorch's threads). The dtype is options.dtype.
-absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options,
-                                      const model::LoadOptions& load_options = {});
+// Call one of them, once per process (they set LibTorch's threads). The dtype is options.dtype
+// (model/compute_dtype.h); one that isn't the folder's own is named on standard error with the
+// reason.
+absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options);
+absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options);
 // Random weights; the folder's own are not read and need not be there.
-absl::StatusOr<LoadedModel> RandomModel(const ModelOptions& options, uint64_t seed,
-                                        const model::LoadOptions& load_options = {});
+absl::StatusOr<ModelToTrain> RandomModelToTrain(const ModelOptions& options, uint64_t seed);
 
 }  // namespace dtrpo::tools

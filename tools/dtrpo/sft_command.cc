@@ -24,8 +24,10 @@ constexpr char kHeldoutGroup[] = "Held-out accuracy (greedy)";
 constexpr char kHelp[] = R"(A data line is a prompt as `dtrpo generate` takes it, with its answer:
   {"id": "a", "prompt": "2+2=", "answer": "4"}
 The model learns the answer followed by its stop token. Each use of an example masks the tokens of
-every block with a probability drawn anew; the masked ones are predicted. The same options, seed and
-number of --threads give the same weights on the same kind of machine.
+every block with a probability drawn anew; the masked ones are predicted. Bidirectional models: the
+answer is one block, filled up with pad tokens to the longest answer of the data, which are learnt,
+too. In bfloat16, float32 masters take the steps. The same options, seed and number of --threads
+give the same weights on the same kind of machine.
 DIR becomes a Hugging Face folder with the files of --model beside the new weights. The last line on
 standard error, heldout_accuracy over all held-out prompts ("none" without --heldout):
   sft: examples=N steps=N seconds=S loss=L heldout_accuracy=A output=DIR
@@ -75,6 +77,11 @@ void SftCommand::AddOptions(CLI::App* app) {
                   "folder of the new checkpoint; replaced if this program wrote it")
       ->required()
       ->type_name("DIR");
+  app->add_option("--max-shard-bytes", max_shard_bytes_,
+                  "weights above it are saved in several files")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 60))
+      ->type_name("N")
+      ->capture_default_str();
   app->add_option("--answer-field", answer_field_, "field of a line that holds the answer")
       ->check([](const std::string& name) { return std::string(name.empty() ? "empty" : ""); })
       ->type_name("NAME")
@@ -152,7 +159,7 @@ absl::Status SftCommand::CheckOptions() const {
 
 absl::Status SftCommand::Run() {
   DTRPO_RETURN_IF_ERROR(CheckOutput());
-  DTRPO_ASSIGN_OR_RETURN(LoadedModel loaded, Load());
+  DTRPO_ASSIGN_OR_RETURN(ModelToTrain loaded, Load());
   DTRPO_ASSIGN_OR_RETURN(const text::PromptEncoder encoder,
                          text::PromptEncoder::Load(model_.path, !raw_prompts_));
   DTRPO_ASSIGN_OR_RETURN(std::vector<objective::SftExample> examples,
@@ -185,9 +192,9 @@ absl::Status SftCommand::Run() {
     std::cerr << absl::StrFormat("sft: made all %d steps without reaching --stop-at-accuracy %g\n",
                                  options.steps, options.stop_at_accuracy);
   }
-  DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(base::PosixFileSystem(), output_path_,
-                                                          trainer->model(), loaded.folder,
-                                                          /*optimizer=*/nullptr, /*progress=*/{}));
+  DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
+      base::PosixFileSystem(), output_path_, trainer->model(), loaded.folder,
+      /*optimizer=*/nullptr, /*progress=*/{}, max_shard_bytes_));
   std::cerr << absl::StrFormat(
                    "sft: examples=%d steps=%d seconds=%.1f loss=%.4f heldout_accuracy=%s output=%s",
                    example_count, last.step, progress.Seconds(), last.loss, accuracy, output_path_)
@@ -207,10 +214,8 @@ absl::Status SftCommand::CheckOutput() const {
                    ": exists and is no checkpoint of this program; name another folder"));
 }
 
-absl::StatusOr<LoadedModel> SftCommand::Load() const {
-  const model::LoadOptions trainable{.requires_grad = true};
-  return init_ == "random" ? RandomModel(model_, training_.seed, trainable)
-                           : LoadModel(model_, trainable);
+absl::StatusOr<ModelToTrain> SftCommand::Load() const {
+  return init_ == "random" ? RandomModelToTrain(model_, training_.seed) : LoadModelToTrain(model_);
 }
 
 absl::StatusOr<std::vector<objective::SftExample>> SftCommand::ReadExamples(

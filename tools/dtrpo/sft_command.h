@@ -25,7 +25,7 @@ class SftCommand : public Subcommand {
  private:
   void AddHeldoutOptions(CLI::App* app);
   absl::Status CheckOutput() const;
-  absl::StatusOr<LoadedModel> Load() const;
+  absl::StatusOr<ModelToTrain> Load() const;
   absl::StatusOr<std::vector<objective::SftExample>> ReadExamples(
       const checkpoint::CheckpointFolder& folder, const text::PromptEncoder& encoder) const;
   // Null without --heldout.
@@ -36,6 +36,7 @@ class SftCommand : public Subcommand {
   std::string init_ = "weights";
   std::string data_path_;
   std::string output_path_;
+  int64_t max_shard_bytes_ = checkpoint::kDefaultShardBytes;
   std::string answer_field_ = "answer";
   std::string boundary_ = "clean";
   bool raw_prompts_ = false;

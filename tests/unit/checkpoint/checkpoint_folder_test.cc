@@ -48,7 +48,8 @@ TEST_F(CheckpointFolderTest, OpensASingleFile) {
   EXPECT_EQ(folder->Find("aa")->data, absl::MakeConstSpan(std::string("aa")));
   EXPECT_THAT(folder->Tensor("zz").status().message(), AllOf(HasSubstr("m"), HasSubstr("'zz'")));
   EXPECT_THAT(folder->carried_files(),
-              ElementsAre("added_tokens.json", "config.json", "modeling.py", "tokenizer.json"));
+              ElementsAre(".gitattributes", "added_tokens.json", "config.json", "modeling.py",
+                          "sub/file.txt", "tokenizer.json"));
   EXPECT_EQ(ReadDescriptor("m", {}, &files_)->mask_id, 95);
 }
 
@@ -130,7 +131,7 @@ TEST(CheckpointFolderDiskTest, MapsAFolderOfTheDisk) {
   const std::vector<TensorView> tensors = {FloatView("model.norm.weight", {2}, data)};
   const absl::Status written =
       WriteCheckpoint(disk, path,
-                      {.tensor_files = {{std::string(kModelFile), tensors}},
+                      {.weights = tensors,
                        .extra_files = {{"config.json", FastDllmConfig().dump()},
                                        {"added_tokens.json", R"({"|<MASK>|": 95})"}}});
   ASSERT_TRUE(written.ok()) << written;

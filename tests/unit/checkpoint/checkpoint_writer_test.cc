@@ -19,8 +19,8 @@ class CheckpointWriterTest : public testing::Test {
     Put(&files_, "source/config.json", "old");
   }
   CheckpointContents Contents(const std::string& config) {
-    return {.tensor_files = {{"model.safetensors", {FloatView("w", {3}, data_)}},
-                             {"optimizer.safetensors", {FloatView("w.exp_avg", {3}, data_)}}},
+    return {.weights = {FloatView("w", {3}, data_)},
+            .tensor_files = {{"optimizer.safetensors", {FloatView("w.exp_avg", {3}, data_)}}},
             .copy_from = "source",
             .copy_names = {"config.json", "tokenizer.json"},
             .extra_files = {{"config.json", config}}};
@@ -97,7 +97,7 @@ TEST_F(CheckpointWriterTest, ReplacesOnlyWhenAsked) {
 }
 
 TEST_F(CheckpointWriterTest, RefusesNamesThatLeaveTheFolder) {
-  for (const char* name : {"../x", "a/b", "", ".."}) {
+  for (const char* name : {"../x", "a/../b", "a//b", "/a", "a/", "", ".."}) {
     const absl::Status written =
         WriteCheckpoint(&files_, "out", {.extra_files = {{name, "content"}}});
     EXPECT_EQ(written.code(), absl::StatusCode::kInvalidArgument) << name;

@@ -235,22 +235,30 @@ TEST(ModelConfigTest, RefusesIdsOutsideTheVocabularyAndAMaskThatStops) {
   EXPECT_THAT(ErrorOf(With("pad_token_id", 100)), HasSubstr("pad_id"));
 }
 
-TEST(ModelConfigTest, FindsTheMaskAmongAddedTokens) {
-  EXPECT_EQ(MaskFromAddedTokens(R"({"<x>": 1, "<|MASK|>": 7})", "f").value(), 7);
-  EXPECT_EQ(MaskFromAddedTokens(R"({"<x>": 1})", "f").value(), std::nullopt);
-  EXPECT_THAT(MaskFromAddedTokens(R"({"<|mask|>": "7"})", "f").status().message(),
-              HasSubstr("f: field '<|mask|>'"));
-  EXPECT_EQ(
-      MaskFromTokenizerJson(
-          R"({"added_tokens": [{"id": 3, "content": "<x>"}, {"id": 4, "content": "<|mdm_mask|>"}]})",
-          "f")
-          .value(),
-      4);
-  EXPECT_EQ(MaskFromTokenizerJson(R"({"model": {}})", "f").value(), std::nullopt);
-  EXPECT_THAT(MaskFromTokenizerJson(R"({"added_tokens": [{"content": "<|MASK|>"}]})", "f")
-                  .status()
-                  .message(),
-              HasSubstr("added_tokens.id"));
+TEST(ModelConfigTest, TheEndOfATurnStopsBeforeWhatTheConfigsName) {
+  const TokenFiles files = {.mask_token_id = 95, .generation_eos_ids = {90}, .end_of_turn_id = 92};
+  EXPECT_THAT(Describe(FastDllmConfig(), files)->stop_ids, ElementsAre(92, 90, 91));
+  EXPECT_THAT(Describe(FastDllmConfig(), files, {.stop_ids = {89}})->stop_ids, ElementsAre(89));
+}
+
+TEST(ModelConfigTest, NamesTheOptionsThatGiveWhatTheFilesLack) {
+  json config = FastDllmConfig();
+  EXPECT_THAT(ErrorOf(config, {}),
+              AllOf(HasSubstr("--mask-token-id"), HasSubstr("model.mask_token_id")));
+  config.erase("eos_token_id");
+  EXPECT_THAT(ErrorOf(config), AllOf(HasSubstr("--stop-ids"), HasSubstr("model.stop_ids")));
+  config.erase("bd_size");
+  EXPECT_THAT(ErrorOf(config), AllOf(HasSubstr("--block-size"), HasSubstr("model.block_size")));
+}
+
+TEST(ModelConfigTest, ZeroAndNothingAreNoOverrides) {
+  const DescriptorOverrides none = GivenOverrides(0, 0, {});
+  EXPECT_FALSE(none.mask_token_id.has_value() || none.block_size.has_value());
+  EXPECT_TRUE(none.stop_ids.empty());
+  const DescriptorOverrides all = GivenOverrides(7, 4, {2, 3});
+  EXPECT_EQ(all.mask_token_id, 7);
+  EXPECT_EQ(all.block_size, 4);
+  EXPECT_THAT(all.stop_ids, ElementsAre(2, 3));
 }
 
 TEST(ModelConfigTest, ReadsStopIdsAsNumberOrList) {

@@ -60,7 +60,7 @@ class PolicyCacheTest : public ::testing::Test {
 };
 
 TEST_F(PolicyCacheTest, TheBaseImageIsVersionZeroAsTheLearnerRegistersIt) {
-  const auto image = BaseImage(Open(path_), "job");
+  const auto image = BaseImage(Open(path_), "job", "auto");
   ASSERT_TRUE(image.ok()) << image.status();
   const auto learners = training::MakeImage(*support::LoadModel(path_, true), "job", 0, 0);
   EXPECT_TRUE(weights::SameBits((*image)->manifest(), (*learners)->manifest()));
@@ -68,8 +68,14 @@ TEST_F(PolicyCacheTest, TheBaseImageIsVersionZeroAsTheLearnerRegistersIt) {
   EXPECT_TRUE(torch::equal(Logits(*Get(cache, *image)), Logits(*support::LoadModel(path_))));
 }
 
-// The learner trains and pushes float32, whatever the checkpoint holds.
-TEST_F(PolicyCacheTest, ABfloat16CheckpointIsHeldInTheTypeThatIsPushed) {
+// What the learner pushes as version 0 of the folder at `path`.
+std::shared_ptr<const weights::Image> LearnersImage(const std::string& path, torch::Dtype dtype) {
+  auto trained = training::TrainedModel::Create(support::LoadModel(path, true), dtype);
+  EXPECT_TRUE(trained.ok()) << trained.status();
+  return training::MakeImage(trained->model(), "job", 0, 0).value();
+}
+
+TEST_F(PolicyCacheTest, VersionZeroHasTheLearnersBitsInEveryDtypeAndBfloat16IsHalfTheBytes) {
   const checkpoint::CheckpointFolder folder = Open(path_);
   const auto small =
       model::Transformer::Random(folder.descriptor(), 4, {.dtype = torch::kBFloat16});
@@ -78,11 +84,23 @@ TEST_F(PolicyCacheTest, ABfloat16CheckpointIsHeldInTheTypeThatIsPushed) {
   ASSERT_TRUE(
       training::WriteTrainingCheckpoint(base::PosixFileSystem(), path, **small, folder, nullptr, {})
           .ok());
-  const auto image = BaseImage(Open(path), "job");
-  ASSERT_TRUE(image.ok()) << image.status();
-  const auto pushed = training::MakeImage(*support::LoadModel(path, true), "job", 1, 0);
-  EXPECT_EQ((*image)->manifest().sha256, (*pushed)->manifest().sha256);
-  EXPECT_EQ((*image)->manifest().tensors[0].dtype, "F32");
+  struct Case {
+    std::string path, word, stored;
+    torch::Dtype dtype;
+  };
+  for (const Case& c :
+       {Case{path, "auto", "BF16", torch::kBFloat16}, Case{path, "float32", "F32", torch::kFloat32},
+        Case{path_, "bfloat16", "BF16", torch::kBFloat16},
+        Case{path_, "auto", "F32", torch::kFloat32}}) {
+    const auto image = BaseImage(Open(c.path), "job", c.word);
+    ASSERT_TRUE(image.ok()) << image.status();
+    EXPECT_EQ((*image)->manifest().tensors[0].dtype, c.stored);
+    EXPECT_TRUE(weights::SameBits((*image)->manifest(), LearnersImage(c.path, c.dtype)->manifest()))
+        << c.path << " in " << c.word;
+  }
+  const uint64_t half = BaseImage(Open(path_), "job", "bfloat16").value()->bytes().size();
+  const uint64_t whole = BaseImage(Open(path_), "job", "float32").value()->bytes().size();
+  EXPECT_LT(half, whole * 6 / 10);  // padding between tensors stays
 }
 
 TEST_F(PolicyCacheTest, AVersionIsMadeOnceAndItsParametersAreTheImagesBytes) {

@@ -46,7 +46,7 @@ class PreferenceTrainerTest : public ::testing::Test {
   }
 
   std::unique_ptr<PreferenceTrainer> Trainer(const job::JobSpec& spec) const {
-    auto trainer = PreferenceTrainer::Create(Model(true), spec);
+    auto trainer = PreferenceTrainer::Create(TrainedModel::Of(Model(true)), spec);
     DTRPO_CHECK_OK(trainer);
     return *std::move(trainer);
   }

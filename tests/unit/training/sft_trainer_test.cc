@@ -54,11 +54,15 @@ SftOptions FastOptions() {
   return options;
 }
 
-std::unique_ptr<SftTrainer> MakeTrainer(const SftOptions& options,
-                                        std::vector<objective::SftExample> examples = CopyTask()) {
-  auto model = model::Transformer::Random(TinyDescriptor(), 1, {.requires_grad = true});
+std::unique_ptr<SftTrainer> MakeTrainer(
+    const SftOptions& options, std::vector<objective::SftExample> examples = CopyTask(),
+    torch::Dtype dtype = torch::kFloat32,
+    const checkpoint::ModelDescriptor& descriptor = TinyDescriptor()) {
+  auto model = model::Transformer::Random(descriptor, 1, {.requires_grad = true});
   EXPECT_TRUE(model.ok()) << model.status();
-  auto trainer = SftTrainer::Create(*std::move(model), std::move(examples), options);
+  auto trained = TrainedModel::Create(*std::move(model), dtype);
+  EXPECT_TRUE(trained.ok()) << trained.status();
+  auto trainer = SftTrainer::Create(*std::move(trained), std::move(examples), options);
   EXPECT_TRUE(trainer.ok()) << trainer.status();
   return *std::move(trainer);
 }
@@ -96,6 +100,34 @@ TEST(SftTrainerTest, TheLossFallsToLessThanHalf) {
   const std::vector<double> losses = Train(*trainer);
   ASSERT_EQ(losses.size(), 60u);
   EXPECT_LT(Mean(losses, 50, 60), Mean(losses, 0, 10) / 2);
+}
+
+TEST(SftTrainerTest, ABfloat16ModelLearnsAsWell) {
+  const auto trainer = MakeTrainer(FastOptions(), CopyTask(), torch::kBFloat16);
+  const std::vector<double> losses = Train(*trainer);
+  EXPECT_LT(Mean(losses, 50, 60), Mean(losses, 0, 10) / 2);
+  EXPECT_EQ(trainer->model().HeadWeight().scalar_type(), torch::kBFloat16);
+}
+
+checkpoint::ModelDescriptor Bidirectional(int32_t logit_shift) {
+  checkpoint::ModelDescriptor d = TinyDescriptor();
+  d.family = logit_shift == 1 ? "dream" : "llada";
+  d.attention = checkpoint::Attention::kBidirectional;
+  d.block_origin = checkpoint::BlockOrigin::kResponse;
+  d.block_size = 0;
+  d.logit_shift = logit_shift;
+  return d;
+}
+
+TEST(SftTrainerTest, BidirectionalModelsLearnWithAndWithoutTokenShift) {
+  for (const int32_t shift : {0, 1}) {
+    std::vector<objective::SftExample> examples = CopyTask();
+    examples[0].answer_tokens = {0, 10};  // shorter than the others: padded
+    const auto trainer =
+        MakeTrainer(FastOptions(), examples, torch::kFloat32, Bidirectional(shift));
+    const std::vector<double> losses = Train(*trainer);
+    EXPECT_LT(Mean(losses, 50, 60), Mean(losses, 0, 10) / 2) << shift;
+  }
 }
 
 TEST(SftTrainerTest, TheSameSeedGivesTheSameWeightsBitForBitAndAnotherDoesNot) {
@@ -190,7 +222,9 @@ TEST(SftTrainerTest, ExamplesThatCannotBeTrainedOnAreNamed) {
   const auto refusal = [](std::vector<objective::SftExample> examples) {
     auto model = model::Transformer::Random(TinyDescriptor(), 1, {.requires_grad = true});
     return std::string(
-        SftTrainer::Create(*std::move(model), std::move(examples), {}).status().message());
+        SftTrainer::Create(TrainedModel::Of(*std::move(model)), std::move(examples), {})
+            .status()
+            .message());
   };
   EXPECT_THAT(refusal({}), HasSubstr("no training examples"));
   EXPECT_THAT(refusal({{{1}, {2}}, {{}, {2}}}), HasSubstr("example 1: its prompt is empty"));

@@ -75,6 +75,10 @@ void Disturb(google::protobuf::Message* message) {
   const auto* reflection = message->GetReflection();
   for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
     const auto* field = message->GetDescriptor()->field(i);
+    if (field->is_repeated()) {  // only numbers are, so far
+      reflection->AddInt32(message, field, 3 + field->number());
+      continue;
+    }
     switch (field->cpp_type()) {
       case google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE:
         Disturb(reflection->MutableMessage(message, field));
@@ -108,6 +112,7 @@ void Disturb(google::protobuf::Message* message) {
 TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   v1::JobSpec spec = Minimal();
   // Words that only certain values fit.
+  spec.mutable_model()->set_dtype("bfloat16");
   spec.mutable_sampling()->set_unmask("steps:3");
   spec.mutable_sampling()->set_confidence("tempered");
   spec.mutable_evaluation()->set_unmask("threshold:0.5");
