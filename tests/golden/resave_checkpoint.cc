@@ -1,7 +1,8 @@
-// resave_checkpoint IN OUT: loads a checkpoint as the learner does and writes its parameters as the
-// learner does. check_saved_checkpoint.py reads the result with `transformers`.
+// resave_checkpoint IN OUT [MAX_SHARD_BYTES]: loads a checkpoint as the learner does and writes its
+// parameters as the learner does. check_saved_checkpoint.py reads the result with `transformers`.
 #include <iostream>
 
+#include "absl/strings/numbers.h"
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/checkpoint_folder.h"
@@ -12,13 +13,13 @@
 namespace dtrpo {
 namespace {
 
-absl::Status Resave(const std::string& in, const std::string& out) {
+absl::Status Resave(const std::string& in, const std::string& out, int64_t max_shard_bytes) {
   DTRPO_ASSIGN_OR_RETURN(const auto folder, checkpoint::CheckpointFolder::Open(in));
   DTRPO_ASSIGN_OR_RETURN(const auto model, model::Transformer::Load(
                                                folder, {torch::kFloat32, /*requires_grad=*/true}));
   checkpoint::CheckpointContents contents;
-  contents.tensor_files[std::string(checkpoint::kModelFile)] =
-      model::TensorViews(model->NamedParameters());
+  contents.weights = model::TensorViews(model->NamedParameters());
+  contents.max_shard_bytes = max_shard_bytes;
   contents.copy_from = folder.path();
   contents.copy_names = folder.carried_files();
   return checkpoint::WriteCheckpoint(base::PosixFileSystem(), out, contents);
@@ -28,11 +29,12 @@ absl::Status Resave(const std::string& in, const std::string& out) {
 }  // namespace dtrpo
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: resave_checkpoint IN OUT\n";
+  int64_t max_shard_bytes = 0;
+  if (argc < 3 || argc > 4 || (argc == 4 && !absl::SimpleAtoi(argv[3], &max_shard_bytes))) {
+    std::cerr << "usage: resave_checkpoint IN OUT [MAX_SHARD_BYTES]\n";
     return 2;
   }
-  const absl::Status status = dtrpo::Resave(argv[1], argv[2]);
+  const absl::Status status = dtrpo::Resave(argv[1], argv[2], max_shard_bytes);
   if (!status.ok()) std::cerr << "resave_checkpoint: " << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }
