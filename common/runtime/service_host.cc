@@ -113,12 +113,13 @@ absl::Status ServiceHost::RunUntilStopped(const std::function<void(absl::Time de
 void ServiceHost::Drain(const std::function<void(absl::Time deadline)>& drain) {
   const absl::Duration limit = absl::Milliseconds(options_.server.drain_timeout_ms());
   base::LogInfo("draining", {{"limit", limit}});
+  // Real time: gRPC knows no other.
+  const absl::Time server_deadline = absl::Now() + limit;
   DrainWatchdog watchdog(limit + kDrainGrace, &wait_states_, kDrainOverrunExitCode);
   SetReady(false);
   stop_.Stop();
   if (drain != nullptr) drain(options_.clock->Now() + limit);
-  // Real time: gRPC knows no other.
-  server_->Shutdown(absl::Now() + limit);
+  server_->Shutdown(server_deadline);
   base::LogInfo("drained");
 }
 

@@ -1,7 +1,8 @@
 // Thread safety: gRPC calls it from many threads.
 //
 // Generate (proto/dtrpo/v1/generate.proto) on top of TextGenerator: conversion only. An answer is
-// made on its call's thread, and a caller that reads slowly slows down its own answer alone.
+// made on its call's thread. A caller that reads slowly slows down its own answer alone, and one
+// that doesn't read keeps its place among max_generate_calls until its deadline.
 #pragma once
 
 #include "common/base/clock.h"

@@ -14,7 +14,8 @@ constexpr char kHelp[] =
     "  dtrpoctl generate --prompt '2+2='            one question\n"
     "  dtrpoctl generate                            a conversation, on a terminal\n"
     "  dtrpoctl generate - < question.txt           the prompt from standard input\n"
-    "  dtrpoctl generate --prompt '2+2=' --version 0   what the base model says\n"
+    "  dtrpoctl generate --prompt '2+2=' --version 12   by these weights, while a rollout holds "
+    "them\n"
     "  dtrpoctl generate --tokens 5,9,2 --json      a JSON object a line: header, blocks, summary";
 
 // An option that sets a field only if it is given.

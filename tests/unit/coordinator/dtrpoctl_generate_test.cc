@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -20,6 +22,7 @@
 #include "tests/unit/coordinator/live_coordinator.h"
 #include "tools/dtrpoctl/exit_codes.h"
 #include "tools/dtrpoctl/generate.h"
+#include "tools/dtrpoctl/generate_options.h"
 
 namespace dtrpo::ctl {
 namespace {
@@ -368,6 +371,77 @@ TEST_F(DtrpoctlGenerateTest, ANamedRolloutIsAskedWithoutTheCoordinator) {
   rollout_.Shutdown();
   EXPECT_EQ(Run(options), kUnreachable);
   EXPECT_THAT(err_.str(), HasSubstr(options.rollout_address));
+}
+
+TEST(GenerateOptionsTest, EachOptionSetsItsFieldAndWhatIsNotGivenStaysUnset) {
+  const auto parse = [](std::vector<std::string> arguments) {
+    GenerateOptions options;
+    CLI::App app;
+    AddGenerateOptions(&app, &options);
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+    app.parse(arguments);
+    return options;
+  };
+  const GenerateOptions none = parse({});
+  EXPECT_EQ(none.parameters.ByteSizeLong(), 0u);
+  EXPECT_FALSE(none.prompt.has_value() || none.version.has_value() || none.standard_input);
+  EXPECT_EQ(none.time_limit, absl::Minutes(10));
+
+  const GenerateOptions all = parse({"--job",
+                                     "add-1",
+                                     "--rollout",
+                                     "127.0.0.1:1",
+                                     "--version",
+                                     "0",
+                                     "--prompt",
+                                     "",
+                                     "--raw",
+                                     "--system",
+                                     "s",
+                                     "--unmask",
+                                     "steps:2",
+                                     "--sub-block",
+                                     "0",
+                                     "--temperature",
+                                     "0",
+                                     "--top-p",
+                                     "0.5",
+                                     "--top-k",
+                                     "0",
+                                     "--max-new-tokens",
+                                     "9",
+                                     "--confidence",
+                                     "tempered",
+                                     "--repetition-guard",
+                                     "0",
+                                     "--ignore-stop",
+                                     "--seed",
+                                     "18446744073709551615",
+                                     "--time-limit",
+                                     "1.5"});
+  EXPECT_EQ(all.job_id, "add-1");
+  EXPECT_EQ(all.rollout_address, "127.0.0.1:1");
+  EXPECT_EQ(all.version, 0);
+  EXPECT_EQ(all.prompt, "");
+  EXPECT_TRUE(all.raw);
+  EXPECT_EQ(all.system, "s");
+  EXPECT_EQ(all.parameters.unmask(), "steps:2");
+  EXPECT_TRUE(all.parameters.has_sub_block());
+  EXPECT_TRUE(all.parameters.has_temperature());
+  EXPECT_EQ(all.parameters.top_p(), 0.5);
+  EXPECT_TRUE(all.parameters.has_top_k());
+  EXPECT_EQ(all.parameters.max_new_tokens(), 9);
+  EXPECT_EQ(all.parameters.confidence(), "tempered");
+  EXPECT_TRUE(all.parameters.has_repetition_guard());
+  EXPECT_TRUE(all.parameters.ignore_stop());
+  EXPECT_EQ(all.parameters.seed(), std::numeric_limits<uint64_t>::max());
+  EXPECT_EQ(all.time_limit, absl::Seconds(1.5));
+
+  EXPECT_EQ(parse({"--tokens", "1,2"}).tokens, "1,2");
+  EXPECT_EQ(parse({"--prompt-file", "-"}).prompt_file, "-");
+  EXPECT_TRUE(parse({"-"}).standard_input);
+  EXPECT_THROW(parse({"hello"}), CLI::ParseError);
+  EXPECT_THROW(parse({"--time-limit", "0"}), CLI::ParseError);
 }
 
 }  // namespace

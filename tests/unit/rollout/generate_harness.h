@@ -41,6 +41,9 @@ class GenerateHarness {
   // A checkpoint without tokenizer files, with a vocabulary of 40.
   void MakeTextless() { support::WriteTinyCheckpoint(path_); }
 
+  // One that exists.
+  void UseCheckpoint(const std::string& path) { path_ = path; }
+
   // As the worker does when it has opened the job: version 0, and the slot filled.
   void Serve() {
     const auto folder = checkpoint::CheckpointFolder::Open(path_);
@@ -139,7 +142,7 @@ class GenerateHarness {
   const base::FakeMetrics& registry() const { return registry_; }
 
  private:
-  const std::string path_;
+  std::string path_;
   job::JobSpec spec_;
   base::FakeMetrics registry_;
   const RolloutMetrics metrics_{&registry_};

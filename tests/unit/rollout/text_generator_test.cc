@@ -62,6 +62,35 @@ TEST(TextGeneratorTest, BlocksPutTogetherAreWhatTheSamplerAnswersForTheSameSeed)
   }
 }
 
+// Block-causal with and without token shift, and bidirectional, where the canvas is one block.
+TEST(TextGeneratorTest, EveryFamilyAnswersInItsOwnBlocks) {
+  for (const std::string family : {"fast_dllm_4_2_tied", "sdar", "llada", "dream"}) {
+    GenerateHarness harness;
+    harness.UseCheckpoint(absl::StrCat(DTRPO_SOURCE_DIR, "/tests/golden/model/", family));
+    harness.Serve();
+    GenerateTask task;
+    task.prompt = TokenPrompt{{5, 6, 7, 8, 9}};
+    task.temperature = 1;
+    task.ignore_stop = true;
+    task.seed = 3;
+    const Answer answer = harness.Ask(task);
+    ASSERT_TRUE(answer.status.ok()) << family << answer.status;
+    EXPECT_EQ(answer.tokens.size(), 22u) << family;
+    EXPECT_FALSE(answer.start.has_text);
+    const bool bidirectional = family == "llada" || family == "dream";
+    // Blocks of 4: the first shares 3 places with the response, the last holds 3 of it.
+    EXPECT_EQ(answer.blocks, bidirectional ? 1 : 6) << family;
+    EXPECT_EQ(answer.start.parameters.first_token, family == "fast_dllm_4_2_tied"
+                                                       ? trajectory::FirstToken::kSampled
+                                                       : trajectory::FirstToken::kNone);
+    task.ignore_stop = false;
+    const Answer stopping = harness.Ask(task);
+    EXPECT_EQ(stopping.tokens,
+              Targets(harness.Expected(0, {5, 6, 7, 8, 9}, stopping.start.parameters, 3)))
+        << family;
+  }
+}
+
 TEST(TextGeneratorTest, TextPutTogetherIsTheAnswersAndNoPieceEndsInsideACharacter) {
   GenerateHarness harness;
   harness.MakeUnigram({{kLead, 0.0}, {kTail, 0.0}, {kStop, -3.0}});

@@ -14,6 +14,7 @@
 #include "common/base/memory_file_system.h"
 #include "common/rpc/unary_call.h"
 #include "common/runtime/server_config.h"
+#include "proto/dtrpo/v1/generate.grpc.pb.h"
 #include "tests/unit/runtime/http_get.h"
 
 namespace dtrpo::runtime {
@@ -124,6 +125,37 @@ TEST_F(ServiceHostTest, SigtermStopsLoopsThenDrainsThenEnds) {
                 .status()
                 .code(),
             absl::StatusCode::kUnavailable);
+}
+
+// Answers when it is cancelled.
+class StuckService : public v1::GenerateService::Service {
+ public:
+  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest*,
+                        grpc::ServerWriter<v1::GenerateResponse>*) override {
+    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    return grpc::Status::CANCELLED;
+  }
+};
+
+TEST_F(ServiceHostTest, RunningCallsHaveWhatTheDrainLeavesOfItsTime) {
+  StuckService stuck;
+  options_.server.set_drain_timeout_ms(1500);
+  auto host = ServiceHost::Create(options_);
+  ASSERT_TRUE(host.ok()) << host.status();
+  ASSERT_TRUE((*host)->Start({&stuck}).ok());
+  const auto stub = v1::GenerateService::NewStub(*(*host)->channels()->Create((*host)->address()));
+  grpc::ClientContext context;
+  rpc::PrepareContext(Soon(), &context);
+  const auto stream = stub->Generate(&context, {});
+  absl::SleepFor(absl::Milliseconds(100));  // it is there
+  const absl::Time start = absl::Now();
+  (*host)->RequestShutdown(absl::OkStatus());
+  const absl::Status status =
+      (*host)->RunUntilStopped([](absl::Time) { absl::SleepFor(absl::Milliseconds(1200)); });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_GT(absl::Now() - start, absl::Milliseconds(1400));
+  EXPECT_LT(absl::Now() - start, absl::Milliseconds(2500)) << "1200 + 1500 if it began anew";
+  EXPECT_FALSE(stream->Finish().ok());
 }
 
 TEST_F(ServiceHostTest, TheFirstReasonForShutdownIsReturned) {
