@@ -2,9 +2,9 @@
 """Runs the rollout engine and transformers_block_diffusion.py in turn on the same weights and
 prompts, and prints tokens per second and the ratio of medians as Markdown.
 
-    compare.py --checkpoint DIR --prompts DIR            # the aims, 3 rounds, about 10 minutes
-    compare.py --checkpoint DIR --prompts DIR --quick    # shorter answers, 2 rounds
-    compare.py --checkpoint DIR --prompts DIR --all      # every cell, 1 round
+    compare.py --checkpoint DIR --prompts DIR            # the aims, 3 rounds, 10 minutes or less
+    compare.py --checkpoint DIR --prompts DIR --quick    # answers of a quarter of the length, 2 rounds
+    compare.py --checkpoint DIR --prompts DIR --all      # every cell, 1 round; with or without --quick
     compare.py --checkpoint DIR --prompts DIR --verify   # float32, one at a time: the same tokens
 
 Each round runs every cell once, engine first, peer second. A pair during which other programs used
@@ -214,7 +214,7 @@ def main():
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="of make_checkpoint.py")
     parser.add_argument("--prompts", required=True, metavar="DIR", help="of make_prompts.py")
     parser.add_argument("--engine", default=ROOT / "build/release/bin/rollout_benchmark")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--minutes", type=float, default=15,
                         help="no new pair is begun after that")
     parser.add_argument("--threads", type=int, default=2)
@@ -226,16 +226,12 @@ def main():
                         help="other programs' share of the machine above which a pair doesn't count")
     parser.add_argument("--pause", type=float, default=5, help="seconds before it is run again")
     parser.add_argument("--filter", default="", help="only cells whose name contains this")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--quick", action="store_true")
-    which.add_argument("--all", action="store_true")
-    which.add_argument("--verify", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--verify", action="store_true")
     options = parser.parse_args()
     options.divisor = 4 if options.quick else 1
-    if options.quick:
-        options.rounds = min(options.rounds, 2)
-    if options.all:
-        options.rounds = 1
+    options.rounds = options.rounds or (1 if options.all else 2 if options.quick else 3)
 
     torch.set_num_threads(options.threads)
     if options.verify:
