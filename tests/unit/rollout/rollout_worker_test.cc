@@ -363,12 +363,31 @@ TEST_F(RolloutWorkerTest, AJobThatIsOverIsLetGo) {
   EXPECT_EQ(versions_.Newest(), nullptr);
 }
 
+TEST_F(RolloutWorkerTest, TheJobIsServedToGenerateCallsFromItsLoadingToItsEnd) {
+  EXPECT_EQ(served_job_.Get().status().message(), "this rollout works on no job");
+  coordinator_.Assign(Running());
+  Start();
+  ASSERT_TRUE(AwaitState("no prompts"));
+  const auto served = served_job_.Get();
+  ASSERT_TRUE(served.ok()) << served.status();
+  EXPECT_EQ((*served)->job_id, kJob);
+  EXPECT_EQ((*served)->spec.sampling.unmask, "steps:2");
+  EXPECT_TRUE((*served)->policies->Get(versions_.Newest()).ok());
+  EXPECT_TRUE((*served)->encoder->EncodeText("7").ok());
+  v1::Assignment over = Running();
+  over.set_state(v1::SUCCEEDED);
+  coordinator_.Assign(over);
+  ASSERT_TRUE(AwaitState("idle"));
+  EXPECT_EQ(served_job_.Get().status().message(), "this rollout works on no job");
+}
+
 TEST_F(RolloutWorkerTest, AModelThatCantBeLoadedIsNamedInTheWorkersState) {
   v1::Assignment assignment = Running();
   assignment.mutable_spec()->mutable_model()->set_path(path_ + "/nowhere");
   coordinator_.Assign(assignment);
   Start();
   EXPECT_TRUE(AwaitState(path_ + "/nowhere"));
+  EXPECT_THAT(std::string(served_job_.Get().status().message()), HasSubstr("job add-1"));
 }
 
 }  // namespace
