@@ -18,8 +18,6 @@ using checkpoint::Architecture;
 using checkpoint::ModelDescriptor;
 using Shape = std::vector<int64_t>;
 
-constexpr int kProblemsListed = 20;  // in one error; a wrong config would else list thousands
-
 struct LayerRow {
   torch::Tensor LayerWeights::*field;
   const char* qwen;   // after "model.layers.N."
@@ -93,18 +91,15 @@ class Problems {
  public:
   template <typename... Parts>
   void Add(const Parts&... parts) {
-    if (++count_ <= kProblemsListed) listed_.push_back(absl::StrCat(parts...));
+    problems_.push_back(absl::StrCat(parts...));
   }
   absl::Status ToStatus(absl::string_view source) const {
-    if (count_ == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        source, ": ", absl::StrJoin(listed_, "; "),
-        count_ > kProblemsListed ? absl::StrCat("; and ", count_ - kProblemsListed, " more") : ""));
+    if (problems_.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(source, ": ", absl::StrJoin(problems_, "; ")));
   }
 
  private:
-  int count_ = 0;
-  std::vector<std::string> listed_;
+  std::vector<std::string> problems_;
 };
 
 void FillNormal(torch::Tensor& tensor, double deviation, base::CounterRng rng) {

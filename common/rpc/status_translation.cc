@@ -3,10 +3,25 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/base/retry_after.h"
 #include "proto/dtrpo/v1/common.pb.h"
 
 namespace dtrpo::rpc {
+namespace {
+
+// A status travels in HTTP/2 trailers, of which gRPC takes 8 KiB; three bytes there for one that
+// isn't ASCII.
+constexpr size_t kMaxMessageBytes = 2000;
+
+std::string Shortened(absl::string_view message) {
+  if (message.size() <= kMaxMessageBytes) return std::string(message);
+  return absl::StrCat(message.substr(0, kMaxMessageBytes), "... (", message.size(),
+                      " bytes in all)");
+}
+
+}  // namespace
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -19,7 +34,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kResourceExhausted && detail.reason().empty()) {
     detail.set_reason("resource_exhausted");
   }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), Shortened(status.message()),
                       detail.SerializeAsString());
 }
 

@@ -25,6 +25,14 @@ TEST(StatusTranslationTest, ReasonAndRetryAfterSurviveTheRoundTrip) {
   EXPECT_EQ(base::GetRetryAfter(back), absl::Milliseconds(250));
 }
 
+TEST(StatusTranslationTest, AMessageThatFitsIntoNoTrailerIsCutAndSaysSo) {
+  const absl::Status back =
+      FromGrpcStatus(ToGrpcStatus(absl::InvalidArgumentError(std::string(100000, 'x'))));
+  EXPECT_EQ(back.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_LT(back.message().size(), 2100u);
+  EXPECT_EQ(back.message().substr(1990), "xxxxxxxxxx... (100000 bytes in all)");
+}
+
 TEST(StatusTranslationTest, UnreadableDetailsAreIgnored) {
   const absl::Status status =
       FromGrpcStatus(grpc::Status(grpc::StatusCode::ABORTED, "x", "\xff\xff"));
