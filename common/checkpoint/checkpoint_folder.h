@@ -52,6 +52,11 @@ class CheckpointFolder {
   // NOT_FOUND naming folder and tensor.
   absl::StatusOr<TensorView> Tensor(absl::string_view name) const;
 
+  // See SafetensorsFile.
+  void ReleasePages(const TensorView& tensor) const {
+    for (const auto& shard : shards_) shard->ReleasePages(tensor.data);
+  }
+
   // The file with the tensors, or the folder when several files hold them: for messages.
   const std::string& tensor_source() const {
     return shards_.size() == 1 ? shards_.front()->file() : path_;

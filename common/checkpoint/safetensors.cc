@@ -227,7 +227,8 @@ absl::StatusOr<int64_t> TensorSizeBytes(DType dtype, absl::Span<const int64_t> s
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Map(const std::string& path) {
   DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<Mapping> mapping, MapFile(path));
   const absl::Span<const char> bytes(static_cast<const char*>(mapping->address), mapping->size);
-  auto file = absl::WrapUnique(new SafetensorsFile(path, std::move(mapping), bytes));
+  auto file =
+      absl::WrapUnique(new SafetensorsFile(path, std::move(mapping), bytes, /*mapped=*/true));
   DTRPO_RETURN_IF_ERROR(file->Parse());
   return file;
 }
@@ -236,7 +237,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::FromBytes(
     std::string bytes, const std::string& name) {
   auto owner = std::make_shared<const std::string>(std::move(bytes));
   const absl::Span<const char> span(owner->data(), owner->size());
-  auto file = absl::WrapUnique(new SafetensorsFile(name, std::move(owner), span));
+  auto file = absl::WrapUnique(new SafetensorsFile(name, std::move(owner), span, /*mapped=*/false));
   DTRPO_RETURN_IF_ERROR(file->Parse());
   return file;
 }
@@ -274,6 +275,18 @@ absl::Status SafetensorsFile::Parse() {
     tensors_.push_back(std::move(entry.view));
   }
   return absl::OkStatus();
+}
+
+void SafetensorsFile::ReleasePages(absl::Span<const char> data) const {
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data.data()), end = begin + data.size();
+  const uintptr_t first = reinterpret_cast<uintptr_t>(bytes_.data());
+  if (!mapped_ || begin < first || end > first + bytes_.size()) return;
+  // Whole pages only: those at the ends belong to other tensors, too.
+  const uintptr_t inner_begin = (begin + page - 1) / page * page, inner_end = end / page * page;
+  if (inner_begin >= inner_end) return;
+  // A hint: if it fails, the memory is just not given back.
+  madvise(reinterpret_cast<void*>(inner_begin), inner_end - inner_begin, MADV_DONTNEED);
 }
 
 const TensorView* SafetensorsFile::Find(absl::string_view name) const {

@@ -75,14 +75,20 @@ class SafetensorsFile {
   const TensorView* Find(absl::string_view name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
+  // Gives back the memory of mapped data that is needed no more, or not soon: it is read from the
+  // file again when it is. Nothing for data that isn't mapped, or another file's.
+  void ReleasePages(absl::Span<const char> data) const;
+
  private:
-  SafetensorsFile(std::string file, std::shared_ptr<const void> owner, absl::Span<const char> bytes)
-      : file_(std::move(file)), owner_(std::move(owner)), bytes_(bytes) {}
+  SafetensorsFile(std::string file, std::shared_ptr<const void> owner, absl::Span<const char> bytes,
+                  bool mapped)
+      : file_(std::move(file)), owner_(std::move(owner)), bytes_(bytes), mapped_(mapped) {}
   absl::Status Parse();
 
   std::string file_;
   std::shared_ptr<const void> owner_;  // of bytes_
   absl::Span<const char> bytes_;
+  bool mapped_;
   std::vector<TensorView> tensors_;
   std::map<std::string, size_t, std::less<>> index_;  // name -> tensors_
   std::map<std::string, std::string> metadata_;

@@ -118,17 +118,19 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
                            base::Annotate(ParseDtype(checkpoint::DTypeName(view.dtype)), what));
     DTRPO_ASSIGN_OR_RETURN(torch::Tensor tensor,
                            base::Annotate(BorrowTensor(view.data, view.shape, dtype, owner), what));
+    // Trained parameters are written to, which a mapped file can't be. Copies are made one by one
+    // and their originals let go, so that loading never needs both in memory.
+    if (dtype != options.dtype || options.requires_grad) {
+      DTRPO_RETURN_IF_ERROR(TorchBoundary(
+          [&] { tensor = tensor.to(options.dtype, /*non_blocking=*/false, /*copy=*/true); }));
+      owner->ReleasePages(view);
+    }
     tensors.emplace_back(name, std::move(tensor));
   }
   return TorchBoundary([&]() -> absl::StatusOr<std::unique_ptr<Transformer>> {
     DTRPO_ASSIGN_OR_RETURN(
         TransformerWeights weights,
         AssembleWeights(folder.descriptor(), tensors, options.dtype, folder.tensor_source()));
-    if (options.requires_grad) {  // trained parameters are written to, a mapped file can't be
-      for (Parameter& parameter : ParametersOf(folder.descriptor(), weights)) {
-        *parameter.tensor = parameter.tensor->clone();
-      }
-    }
     return std::unique_ptr<Transformer>(
         new Transformer(folder.descriptor(), std::move(weights), options.requires_grad));
   });
