@@ -36,9 +36,10 @@ class LoopTest : public ::testing::Test {
     if (!HasFailure()) base::PosixFileSystem()->RemoveTree(folder_).IgnoreError();
   }
 
-  void MakeTask(int base_steps = support::kToyBaseSteps) {
-    auto task =
-        support::MakeToyTask(folder_ + "/task", DTRPO_BIN_DIR, DTRPO_SOURCE_DIR, base_steps);
+  void MakeTask(int base_steps = support::kToyBaseSteps,
+                const std::string& family = "fast_dllm_v2") {
+    auto task = support::MakeToyTask(folder_ + "/task", DTRPO_BIN_DIR, DTRPO_SOURCE_DIR, base_steps,
+                                     family);
     ASSERT_TRUE(task.ok()) << task.status();
     task_ = *task;
   }

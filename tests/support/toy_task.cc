@@ -25,13 +25,48 @@ std::string Line(int i, const std::string& answer) {
          "\n";
 }
 
+// The example's configuration in the words of a family. As in the released checkpoints, the configs
+// of LLaDA and Dream don't name the token that ends a turn.
+void MakeFamily(const std::string& family, nlohmann::json* config) {
+  const auto move = [config](const char* from, const char* to) {
+    (*config)[to] = (*config)[from];
+    config->erase(from);
+  };
+  if (family == "fast_dllm_v2") return;
+  (*config)["mask_token_id"] = 275;
+  if (family == "sdar") {
+    (*config)["architectures"] = {"SDARForCausalLM"};
+    (*config)["model_type"] = "sdar";
+    move("bd_size", "block_size");
+    return;
+  }
+  config->erase("bd_size");
+  (*config)["eos_token_id"] = 272;
+  (*config)["architectures"] = {family == "llada" ? "LLaDAModelLM" : "DreamModel"};
+  (*config)["model_type"] = family == "llada" ? "llada" : "Dream";
+  if (family != "llada") return;
+  (*config)["num_key_value_heads"] = (*config)["num_attention_heads"];
+  move("hidden_size", "d_model");
+  move("num_hidden_layers", "n_layers");
+  move("num_attention_heads", "n_heads");
+  move("num_key_value_heads", "n_kv_heads");
+  move("intermediate_size", "mlp_hidden_size");
+  move("tie_word_embeddings", "weight_tying");
+  move("hidden_act", "activation_type");
+  move("max_position_embeddings", "max_sequence_length");
+}
+
 // The example's configuration, but tiny.
-absl::Status WriteModelFiles(const std::string& source, const std::string& target) {
+absl::Status WriteModelFiles(const std::string& source, const std::string& target,
+                             const std::string& family) {
   base::FileSystem* files = base::PosixFileSystem();
   DTRPO_RETURN_IF_ERROR(files->MakeDirectories(target));
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "added_tokens.json",
                            "generation_config.json", "config.json"}) {
     DTRPO_ASSIGN_OR_RETURN(std::string content, files->Read(base::JoinPath(source, name)));
+    if (std::string(name) == "generation_config.json" && (family == "llada" || family == "dream")) {
+      continue;
+    }
     if (std::string(name) == "config.json") {
       nlohmann::json config = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
       if (!config.is_object()) return absl::InternalError("config.json of the example");
@@ -40,6 +75,7 @@ absl::Status WriteModelFiles(const std::string& source, const std::string& targe
       config["num_attention_heads"] = 2;
       config["num_key_value_heads"] = 1;
       config["intermediate_size"] = 64;
+      MakeFamily(family, &config);
       content = config.dump(1);
     }
     DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(files, base::JoinPath(target, name), content));
@@ -70,10 +106,12 @@ v1::JobSpec ToyTask::Job(const std::string& name, int64_t steps, double learning
 }
 
 absl::StatusOr<ToyTask> MakeToyTask(const std::string& folder, const std::string& bin_dir,
-                                    const std::string& source_dir, int base_steps) {
+                                    const std::string& source_dir, int base_steps,
+                                    const std::string& family) {
   const ToyTask task = {folder};
   const std::string untrained = folder + "/untrained", shown = folder + "/shown.jsonl";
-  DTRPO_RETURN_IF_ERROR(WriteModelFiles(source_dir + "/examples/arithmetic/base", untrained));
+  DTRPO_RETURN_IF_ERROR(
+      WriteModelFiles(source_dir + "/examples/arithmetic/base", untrained, family));
   std::string shown_lines, train_lines, heldout_lines;
   for (int i = 0; i < kPrompts; ++i) {
     if (i < kTrainPrompts) shown_lines += Line(i, kShown[i % std::size(kShown)]);

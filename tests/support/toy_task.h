@@ -30,7 +30,9 @@ struct ToyTask {
 inline constexpr int kToyBaseSteps = 150;
 
 // `bin_dir` holds our programs, `source_dir` is the repository (for the example's tokenizer).
+// `family`: fast_dllm_v2, sdar, llada or dream (model_descriptor.h).
 absl::StatusOr<ToyTask> MakeToyTask(const std::string& folder, const std::string& bin_dir,
-                                    const std::string& source_dir, int base_steps = kToyBaseSteps);
+                                    const std::string& source_dir, int base_steps = kToyBaseSteps,
+                                    const std::string& family = "fast_dllm_v2");
 
 }  // namespace dtrpo::support
