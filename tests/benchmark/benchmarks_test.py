@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The benchmark programs still run, on the example's tiny checkpoint, and tools/peers is still Python.
+"""The benchmark programs still run, on the example's tiny checkpoint; tools/peers is still Python.
 
 Usage: benchmarks_test.py FOLDER_OF_PROGRAMS
 """
@@ -42,7 +42,7 @@ class BenchmarksTest(unittest.TestCase):
 
     def test_rollouts_are_counted_and_their_tokens_written(self):
         (result,) = self.results("rollout_benchmark", "rollout/float32/batch:16/static/mixed")
-        lines = [json.loads(line) for line in (self.folder / "tokens.jsonl").read_text().splitlines()]
+        lines = list(map(json.loads, (self.folder / "tokens.jsonl").read_text().splitlines()))
         self.assertEqual([line["id"] for line in lines], [f"mixed-{i}" for i in range(16)])
         self.assertEqual(result["tokens"], sum(len(line["response_tokens"]) for line in lines))
         self.assertEqual(result["rows"], 4 * result["sequence_forwards"])

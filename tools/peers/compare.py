@@ -3,13 +3,14 @@
 prompts, and prints tokens per second and the ratio of medians as Markdown.
 
     compare.py --checkpoint DIR --prompts DIR            # the aims, 3 rounds, 10 minutes or less
-    compare.py --checkpoint DIR --prompts DIR --quick    # answers of a quarter of the length, 2 rounds
-    compare.py --checkpoint DIR --prompts DIR --all      # every cell, 1 round; with or without --quick
+    compare.py --checkpoint DIR --prompts DIR --quick    # a quarter of the length, 2 rounds
+    compare.py --checkpoint DIR --prompts DIR --all      # every cell, 1 round; also with --quick
     compare.py --checkpoint DIR --prompts DIR --verify   # float32, one at a time: the same tokens
 
 Each round runs every cell once, engine first, peer second. A pair during which other programs used
-more than a tenth of the machine doesn't count and is run again. "Same" counts the answers of the last round that are equal token for token: in float32
-nearly all; in bfloat16 rounding decides many near-ties and then everything after them.
+more than a tenth of the machine doesn't count and is run again. "Same" counts the answers of the
+last round that are equal token for token: in float32 nearly all; in bfloat16 rounding decides many
+near-ties and then everything after them.
 """
 
 import argparse
@@ -221,9 +222,10 @@ def main():
     parser.add_argument("--drop-finished", action="store_true",
                         help="finished sequences leave the peer's batch")
     parser.add_argument("--lock", metavar="FILE",
-                        help="hold this file's lock while a pair runs: for a machine that is shared")
+                        help="hold this file's lock while a pair runs: for shared machines")
     parser.add_argument("--max-others", type=float, default=0.1, metavar="SHARE",
-                        help="other programs' share of the machine above which a pair doesn't count")
+                        help="of the machine for other programs, above which a pair doesn't "
+                             "count")
     parser.add_argument("--pause", type=float, default=5, help="seconds before it is run again")
     parser.add_argument("--filter", default="", help="only cells whose name contains this")
     parser.add_argument("--quick", action="store_true")

@@ -30,7 +30,8 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
     options = parser.parse_args()
     # The special tokens come last in make_checkpoint.py's vocabularies.
-    vocabulary = min(json.loads((options.checkpoint / "added_tokens.json").read_text()).values()) - 32
+    added = json.loads((options.checkpoint / "added_tokens.json").read_text())
+    vocabulary = min(added.values()) - 32
     options.output.mkdir(parents=True, exist_ok=True)
     for name, prompt_lengths, new_lengths in [("equal", (128, 128), (128, 128)),
                                               ("mixed", (64, 192), (32, 256))]:
