@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/trajectory/block_layout.h"
 #include "common/trajectory/state_at.h"
+#include "tests/unit/diffusion/tiny_sampler.h"
 
 namespace dtrpo::diffusion {
 namespace {
@@ -23,81 +24,6 @@ namespace {
 using ::testing::HasSubstr;
 using trajectory::FinishReason;
 using trajectory::FirstToken;
-using trajectory::Trajectory;
-
-constexpr int32_t kVocabulary = 23;
-constexpr int32_t kMask = 22;
-constexpr int32_t kStop = 21;
-constexpr int32_t kBlock = 4;
-
-checkpoint::ModelDescriptor TinyDescriptor(int32_t shift) {
-  checkpoint::ModelDescriptor d;
-  d.family = "fast_dllm_v2";
-  d.hidden_size = 16;
-  d.num_layers = 2;
-  d.num_heads = 4;
-  d.num_key_value_heads = 2;
-  d.head_dim = 4;
-  d.intermediate_size = 24;
-  d.vocab_size = kVocabulary;
-  d.rope_theta = 10000;
-  d.rms_norm_eps = 1e-6;
-  d.qkv_bias = true;
-  d.block_size = kBlock;
-  d.logit_shift = shift;
-  d.mask_id = kMask;
-  d.pad_id = kStop;
-  d.stop_ids = {kStop};
-  return d;
-}
-
-std::unique_ptr<model::Transformer> TinyModel(int32_t shift = 1, uint64_t seed = 7) {
-  auto model = model::Transformer::Random(TinyDescriptor(shift), seed, {});
-  EXPECT_TRUE(model.ok()) << model.status();
-  // As initialised all tokens are about equally likely; real distributions have peaks.
-  torch::NoGradGuard no_grad;
-  for (const torch::Tensor& parameter : (*model)->Parameters()) {
-    if (parameter.dim() == 2) parameter.mul_(12);
-  }
-  return *std::move(model);
-}
-
-std::vector<int32_t> Prompt(int64_t length, int32_t salt = 0) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < length; ++i) tokens.push_back((5 * i + 3 + salt) % 20);
-  return tokens;
-}
-
-std::vector<SampleRequest> Requests(const std::vector<int64_t>& prompt_lengths, int32_t samples) {
-  std::vector<SampleRequest> requests;
-  for (const int64_t length : prompt_lengths) {
-    for (int32_t s = 0; s < samples; ++s) {
-      requests.push_back({absl::StrCat("p", length, "/", s), Prompt(length),
-                          static_cast<uint64_t>(1000 * length + s)});
-    }
-  }
-  return requests;
-}
-
-SamplerOptions Options(const std::string& unmask, double temperature, int32_t sub_block = 0) {
-  SamplerOptions options;
-  options.parameters.unmask = unmask;
-  options.parameters.temperature = temperature;
-  options.parameters.sub_block = sub_block;
-  options.parameters.max_new_tokens = 10;
-  options.model_id = "tiny";
-  options.weights_version = 3;
-  return options;
-}
-
-std::vector<Trajectory> SampleAll(const model::Transformer& model, const SamplerOptions& options,
-                                  const std::vector<SampleRequest>& requests) {
-  auto sampler = BlockSampler::Create(&model, options);
-  EXPECT_TRUE(sampler.ok()) << sampler.status();
-  auto trajectories = (*sampler)->Sample(requests);
-  EXPECT_TRUE(trajectories.ok()) << trajectories.status();
-  return *std::move(trajectories);
-}
 
 // Log-probabilities [V] that the model gives for the token at `position` when `tokens` (prompt and
 // canvas up to the end of a block) stand there; computed from scratch.
@@ -182,18 +108,6 @@ TEST(BlockSamplerTest, FiltersOnlyChooseTheToken) {
   }
 }
 
-void ExpectSameTrajectory(const Trajectory& a, const Trajectory& b) {
-  SCOPED_TRACE(a.id);
-  EXPECT_EQ(a.id, b.id);
-  EXPECT_EQ(a.response_tokens, b.response_tokens);
-  EXPECT_EQ(a.unmask_step, b.unmask_step);
-  EXPECT_EQ(a.stop_index, b.stop_index);
-  ASSERT_EQ(a.behaviour_logprob.size(), b.behaviour_logprob.size());
-  for (size_t i = 0; i < a.behaviour_logprob.size(); ++i) {
-    EXPECT_NEAR(a.behaviour_logprob[i], b.behaviour_logprob[i], 1e-5);
-  }
-}
-
 // Invariant 5.
 TEST(BlockSamplerTest, SameSeedGivesTheSameTrajectoryWhateverTheBatch) {
   const auto model = TinyModel();
@@ -217,30 +131,6 @@ TEST(BlockSamplerTest, SameSeedGivesTheSameTrajectoryWhateverTheBatch) {
   }
 }
 
-TEST(BlockSamplerTest, ASmallCacheMakesSequencesWaitAndChangesNothing) {
-  const auto model = TinyModel();
-  SamplerOptions options = Options("threshold:0.5", 1);
-  const std::vector<SampleRequest> requests = Requests({3, 13, 6, 13, 9, 4}, 3);
-  const std::vector<Trajectory> roomy = SampleAll(*model, options, requests);
-  // Canvas and prompt of the longest request take 24 rows of keys and values.
-  const int64_t row = model::KvCache::RowBytes(model->descriptor(), torch::kFloat32);
-  for (const int64_t rows : {24, 30, 61}) {
-    options.max_cache_bytes = rows * row;
-    const std::vector<Trajectory> tight = SampleAll(*model, options, requests);
-    for (size_t i = 0; i < requests.size(); ++i) {
-      EXPECT_EQ(tight[i].response_tokens, roomy[i].response_tokens) << rows;
-      EXPECT_EQ(tight[i].unmask_step, roomy[i].unmask_step) << rows;
-    }
-  }
-  options.max_cache_bytes = 24 * row - 1;
-  auto sampler = BlockSampler::Create(model.get(), options);
-  ASSERT_TRUE(sampler.ok());
-  const auto refused = (*sampler)->Sample(requests);
-  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(refused.status().message(), HasSubstr("'p13/0'"));
-  EXPECT_THAT(refused.status().message(), HasSubstr("max_cache_bytes"));
-}
-
 TEST(BlockSamplerTest, TemperedConfidenceChangesTheOrderButNotWhatIsRecorded) {
   const auto model = TinyModel();
   const auto requests = Requests({3, 4, 8}, 4);
@@ -262,19 +152,6 @@ TEST(BlockSamplerTest, AnotherSeedGivesAnotherTrajectory) {
   const auto model = TinyModel();
   const auto t = SampleAll(*model, Options("steps:2", 1), Requests({4}, 2));
   EXPECT_NE(t[0].response_tokens, t[1].response_tokens);
-}
-
-TEST(BlockSamplerTest, ASamplerIsUsedAgainAndAgain) {
-  const auto model = TinyModel();
-  auto sampler = BlockSampler::Create(model.get(), Options("steps:2", 1));
-  ASSERT_TRUE(sampler.ok()) << sampler.status();
-  const auto large = (*sampler)->Sample(Requests({9, 17}, 3));
-  const auto small = (*sampler)->Sample(Requests({9}, 3));  // fits the cache that is there
-  ASSERT_TRUE(large.ok() && small.ok());
-  for (size_t i = 0; i < small->size(); ++i) ExpectSameTrajectory((*small)[i], (*large)[i]);
-  const auto none = (*sampler)->Sample({});
-  ASSERT_TRUE(none.ok());
-  EXPECT_TRUE(none->empty());
 }
 
 TEST(BlockSamplerTest, StepsPolicyCommitsItsShareInEveryStep) {
@@ -346,67 +223,6 @@ TEST(BlockSamplerTest, RecordsWhatMadeTheTrajectory) {
   EXPECT_EQ(t[0].block_size, kBlock);
 }
 
-TEST(BlockSamplerTest, CountsForwardsTokensAndSequences) {
-  for (const int32_t shift : {0, 1}) {
-    const auto model = TinyModel(shift);
-    SamplerOptions options = Options("steps:2", 0);
-    options.parameters.max_new_tokens = 8;
-    auto sampler = BlockSampler::Create(model.get(), options);
-    ASSERT_TRUE(sampler.ok()) << sampler.status();
-    const auto t = (*sampler)->Sample(Requests({4}, 1));
-    ASSERT_TRUE(t.ok()) << t.status();
-    ASSERT_EQ((*t)[0].finish_reason, FinishReason::kLength);
-    const SampleStatistics& statistics = (*sampler)->statistics();
-    EXPECT_EQ(statistics.sequences, 1);
-    EXPECT_EQ(statistics.tokens, 8);
-    // Two steps a block. The prompt runs with the first of them, and so does the finished block
-    // when its last row isn't needed for a first token: then both are forwards of their own.
-    EXPECT_EQ(statistics.forwards, shift == 0 ? 4 : 6);
-    EXPECT_EQ(statistics.sequence_forwards, shift == 0 ? 4 : 5);
-  }
-}
-
-TEST(BlockSamplerTest, ObserverSeesEachTargetOnceInTheBlockThatEndsIt) {
-  const auto model = TinyModel();
-  auto sampler = BlockSampler::Create(model.get(), Options("threshold:0.5", 1));
-  ASSERT_TRUE(sampler.ok()) << sampler.status();
-  const std::vector<SampleRequest> requests = Requests({3, 4, 6, 9}, 3);
-  std::vector<std::vector<int32_t>> seen(requests.size());
-  std::vector<int> ends(requests.size());
-  const auto trajectories = (*sampler)->Sample(requests, nullptr, [&](const FinishedBlock& block) {
-    std::vector<int32_t>& tokens = seen[block.request];
-    EXPECT_EQ(block.begin, static_cast<int64_t>(tokens.size()));
-    EXPECT_EQ(ends[block.request], 0);
-    tokens.insert(tokens.end(), block.tokens.begin(), block.tokens.end());
-    const int64_t position = requests[block.request].prompt_tokens.size() + tokens.size();
-    EXPECT_TRUE(block.last || position % kBlock == 0) << position;
-    ends[block.request] += block.last ? 1 : 0;
-  });
-  ASSERT_TRUE(trajectories.ok()) << trajectories.status();
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const Trajectory& t = (*trajectories)[i];
-    const std::vector<int32_t> targets(t.response_tokens.begin(),
-                                       t.response_tokens.begin() + trajectory::TargetCount(t));
-    EXPECT_EQ(seen[i], targets) << t.id;
-    EXPECT_EQ(ends[i], 1) << t.id;
-  }
-}
-
-TEST(BlockSamplerTest, ARequestMayHaveItsOwnLength) {
-  const auto model = TinyModel();
-  std::vector<SampleRequest> requests = Requests({3, 5}, 4);
-  for (size_t i = 0; i < requests.size(); ++i) requests[i].max_new_tokens = 3 * i;
-  const std::vector<Trajectory> together = SampleAll(*model, Options("steps:2", 1), requests);
-  for (size_t i = 0; i < requests.size(); ++i) {
-    SamplerOptions alone = Options("steps:2", 1);
-    if (i > 0) alone.parameters.max_new_tokens = 3 * i;
-    const std::vector<Trajectory> expected =
-        SampleAll(*model, alone, {{requests[i].id, requests[i].prompt_tokens, requests[i].seed}});
-    EXPECT_EQ(together[i].response_tokens, expected[0].response_tokens) << i;
-    EXPECT_EQ(together[i].sampler.max_new_tokens, alone.parameters.max_new_tokens) << i;
-  }
-}
-
 TEST(BlockSamplerTest, RefusesParametersThatMakeNoSense) {
   const auto model = TinyModel();
   const auto refusal = [&](void (*change)(SamplerOptions*)) {
@@ -437,16 +253,6 @@ TEST(BlockSamplerTest, RefusesPromptsNamingTheRequest) {
     EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(result.status().message()), HasSubstr("'bad'"));
   }
-}
-
-TEST(BlockSamplerTest, StopsWhenToldTo) {
-  const auto model = TinyModel();
-  auto sampler = BlockSampler::Create(model.get(), Options("steps:2", 1));
-  ASSERT_TRUE(sampler.ok()) << sampler.status();
-  int asked = 0;
-  const auto result = (*sampler)->Sample(Requests({4}, 1), [&asked] { return ++asked < 3; });
-  EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(asked, 3);
 }
 
 TEST(BlockSamplerTest, LogitsThatAreNotFiniteAreAnError) {
