@@ -15,6 +15,7 @@ v1::WorkerConfig DefaultWorkerConfig() {
   config.set_max_generate_calls(2);
   config.set_max_generate_prompt_tokens(4096);
   config.set_max_generate_new_tokens(2048);
+  config.set_kv_cache_bytes(int64_t{4} << 30);
   return config;
 }
 
@@ -37,6 +38,7 @@ std::vector<FieldProblem> CheckWorkerConfig(const v1::WorkerConfig& config) {
   in_range("max_generate_calls", config.max_generate_calls(), 0, 64);
   in_range("max_generate_prompt_tokens", config.max_generate_prompt_tokens(), 1, 1 << 20);
   in_range("max_generate_new_tokens", config.max_generate_new_tokens(), 1, 1 << 20);
+  in_range("kv_cache_bytes", config.kv_cache_bytes(), 1 << 20, int64_t{1} << 50);
   return problems;
 }
 

@@ -26,23 +26,25 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   ServedJobSlot served_job;
   TextGenerator generator({.calls = config.max_generate_calls(),
                            .prompt_tokens = config.max_generate_prompt_tokens(),
-                           .new_tokens = config.max_generate_new_tokens()},
+                           .new_tokens = config.max_generate_new_tokens(),
+                           .cache_bytes = config.kv_cache_bytes()},
                           &served_job, &versions, host.clock(), &metrics);
   GenerateService generate_service(&generator, host.clock());
   DTRPO_RETURN_IF_ERROR(host.Start({&weights_service, &generate_service}));
 
-  RolloutWorker worker({.registration = runtime::Registration(host, "rollout"),
-                        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
-                        .lease_prompts = config.lease_prompts(),
-                        .batch_sequences = config.batch_sequences()},
-                       {.coordinator = &coordinator,
-                        .channels = host.channels(),
-                        .versions = &versions,
-                        .weights_service = &weights_service,
-                        .served_job = &served_job,
-                        .clock = host.clock(),
-                        .waits = host.wait_states(),
-                        .metrics = &metrics});
+  RolloutWorker worker(
+      {.registration = runtime::Registration(host, "rollout"),
+       .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
+       .lease_prompts = config.lease_prompts(),
+       .batch = {.sequences = config.batch_sequences(), .cache_bytes = config.kv_cache_bytes()}},
+      {.coordinator = &coordinator,
+       .channels = host.channels(),
+       .versions = &versions,
+       .weights_service = &weights_service,
+       .served_job = &served_job,
+       .clock = host.clock(),
+       .waits = host.wait_states(),
+       .metrics = &metrics});
   host.SetReady(true);
   std::thread loop([&worker] { worker.Run(); });
   return host.RunUntilStopped([&](absl::Time deadline) {

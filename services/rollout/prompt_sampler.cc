@@ -65,27 +65,27 @@ trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool
 }
 
 PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
-                             const checkpoint::ModelDescriptor& descriptor, int32_t batch_sequences,
-                             text::PromptEncoder encoder,
+                             const checkpoint::ModelDescriptor& descriptor,
+                             const BatchLimits& batch, text::PromptEncoder encoder,
                              std::unique_ptr<reward::Verifier> verifier,
                              const RolloutMetrics* metrics)
     : job_id_(std::move(job_id)),
       spec_(spec),
       descriptor_(descriptor),
-      batch_sequences_(batch_sequences),
+      batch_(batch),
       encoder_(std::make_shared<const text::PromptEncoder>(std::move(encoder))),
       verifier_(std::move(verifier)),
       metrics_(metrics) {}
 
 absl::StatusOr<std::unique_ptr<PromptSampler>> PromptSampler::Create(
     std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-    int32_t batch_sequences, const RolloutMetrics* metrics) {
+    const BatchLimits& batch, const RolloutMetrics* metrics) {
   DTRPO_ASSIGN_OR_RETURN(text::PromptEncoder encoder,
                          text::PromptEncoder::Load(spec.model.path, spec.data.apply_chat_template));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Verifier> verifier,
                          reward::Verifier::Create(spec.reward.verifier));
   return std::unique_ptr<PromptSampler>(new PromptSampler(std::move(job_id), spec, descriptor,
-                                                          batch_sequences, std::move(encoder),
+                                                          batch, std::move(encoder),
                                                           std::move(verifier), metrics));
 }
 
@@ -94,7 +94,8 @@ diffusion::SamplerOptions PromptSampler::Options(bool evaluate, int64_t version)
   options.parameters = SamplerParametersOf(spec_, evaluate);
   options.weights_version = version;
   options.model_id = spec_.model.path;
-  options.batch_sequences = batch_sequences_;
+  options.batch_sequences = batch_.sequences;
+  options.max_cache_bytes = batch_.cache_bytes;
   return options;
 }
 

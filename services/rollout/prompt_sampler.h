@@ -54,13 +54,19 @@ inline constexpr char kMaskSign[] = "░";
 // How the job's prompts are sampled; evaluations greedily.
 trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool evaluate);
 
+// What shares the engine's forwards and its cache.
+struct BatchLimits {
+  int32_t sequences = 64;
+  int64_t cache_bytes = int64_t{4} << 30;  // keys and values
+};
+
 class PromptSampler {
  public:
   // Everything passed in outlives the sampler. INVALID_ARGUMENT naming what in the job makes no
   // sense.
   static absl::StatusOr<std::unique_ptr<PromptSampler>> Create(
       std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-      int32_t batch_sequences, const RolloutMetrics* metrics);
+      const BatchLimits& batch, const RolloutMetrics* metrics);
 
   const std::shared_ptr<const text::PromptEncoder>& encoder() const { return encoder_; }
 
@@ -71,7 +77,7 @@ class PromptSampler {
 
  private:
   PromptSampler(std::string job_id, const job::JobSpec& spec,
-                const checkpoint::ModelDescriptor& descriptor, int32_t batch_sequences,
+                const checkpoint::ModelDescriptor& descriptor, const BatchLimits& batch,
                 text::PromptEncoder encoder, std::unique_ptr<reward::Verifier> verifier,
                 const RolloutMetrics* metrics);
 
@@ -88,7 +94,7 @@ class PromptSampler {
   const std::string job_id_;
   const job::JobSpec spec_;
   const checkpoint::ModelDescriptor descriptor_;
-  const int32_t batch_sequences_;
+  const BatchLimits batch_;
   const std::shared_ptr<const text::PromptEncoder> encoder_;
   const std::unique_ptr<reward::Verifier> verifier_;
   const RolloutMetrics* const metrics_;

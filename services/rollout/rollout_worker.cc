@@ -111,7 +111,7 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
                                                       spec.model.block_size, spec.model.stop_ids)));
   DTRPO_ASSIGN_OR_RETURN(session->sampler,
                          PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
-                                               options_.batch_sequences, deps_.metrics));
+                                               options_.batch, deps_.metrics));
   session->policies = std::make_shared<PolicyCache>(folder.descriptor());
   DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image,
                          BaseImage(folder, session->job.job_id(), spec.model.dtype));

@@ -37,7 +37,7 @@ class RolloutWorker {
     v1::RegisterWorkerRequest registration;
     absl::Duration call_timeout = absl::Seconds(30);
     int32_t lease_prompts = 8;
-    int32_t batch_sequences = 64;
+    BatchLimits batch = {};
   };
   // All outlive the worker.
   struct Deps {

@@ -208,6 +208,7 @@ absl::StatusOr<TextGenerator::Prepared> TextGenerator::Prepare(const GenerateTas
   options.weights_version = prepared.version;
   options.model_id = job.spec.model.path;
   options.batch_sequences = 1;
+  options.max_cache_bytes = limits_.cache_bytes;
   options.ignore_stop = task.ignore_stop;
   DTRPO_ASSIGN_OR_RETURN(
       prepared.sampler,

@@ -89,6 +89,7 @@ class TextGenerator {
     int32_t calls = 2;  // at once
     int32_t prompt_tokens = 4096;
     int32_t new_tokens = 2048;
+    int64_t cache_bytes = int64_t{4} << 30;  // keys and values of one call
   };
   // All outlive the generator.
   TextGenerator(Limits limits, const ServedJobSlot* job, const weights::VersionStore* versions,

@@ -38,8 +38,8 @@ class PromptSamplerTest : public ::testing::Test {
 
   std::vector<PromptResult> Run(const std::vector<PromptTask>& tasks, int64_t version = 3,
                                 int32_t batch_sequences = 64) {
-    auto sampler =
-        PromptSampler::Create("add-1", spec_, policy_->descriptor(), batch_sequences, &metrics_);
+    auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(),
+                                         {.sequences = batch_sequences}, &metrics_);
     EXPECT_TRUE(sampler.ok()) << sampler.status();
     auto results = (*sampler)->Run(*policy_, version, tasks, [] { return true; });
     EXPECT_TRUE(results.ok()) << results.status();
@@ -187,7 +187,7 @@ TEST_F(PromptSamplerTest, NoPairIsMadeWhereAllAnswersAreWorthTheSame) {
 }
 
 TEST_F(PromptSamplerTest, SamplingEndsWhenItIsNotToGoOn) {
-  auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(), 64, &metrics_);
+  auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, &metrics_);
   ASSERT_TRUE(sampler.ok());
   int asked = 0;
   const std::vector<PromptTask> tasks = {Train(0)};
@@ -198,7 +198,7 @@ TEST_F(PromptSamplerTest, SamplingEndsWhenItIsNotToGoOn) {
 
 TEST_F(PromptSamplerTest, AnUnknownVerifierIsRefused) {
   spec_.reward.verifier = "oracle";
-  const auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(), 64, &metrics_);
+  const auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, &metrics_);
   EXPECT_THAT(std::string(sampler.status().message()), HasSubstr("oracle"));
 }
 

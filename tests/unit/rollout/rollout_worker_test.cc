@@ -105,7 +105,7 @@ class RolloutWorkerTest : public ::testing::Test {
         std::make_unique<RolloutWorker>(RolloutWorker::Options{.registration = Registration(),
                                                                .call_timeout = absl::Seconds(10),
                                                                .lease_prompts = 4,
-                                                               .batch_sequences = 16},
+                                                               .batch = {.sequences = 16}},
                                         RolloutWorker::Deps{.coordinator = &client_,
                                                             .channels = &channels_,
                                                             .versions = &versions_,

@@ -19,7 +19,7 @@ TEST(WorkerConfigTest, DefaultsAreValidButForTheCoordinator) {
   EXPECT_EQ(problems[0].path, "coordinator");
 }
 
-TEST(WorkerConfigTest, LimitsOfGenerateCallsAreCheckedAndNoneIsALimitToo) {
+TEST(WorkerConfigTest, LimitsAreCheckedAndNoGenerateCallsIsALimitToo) {
   v1::WorkerConfig config = Valid();
   EXPECT_EQ(config.max_generate_calls(), 2);
   config.set_max_generate_calls(0);
@@ -27,10 +27,11 @@ TEST(WorkerConfigTest, LimitsOfGenerateCallsAreCheckedAndNoneIsALimitToo) {
   config.set_max_generate_calls(-1);
   config.set_max_generate_prompt_tokens(0);
   config.set_max_generate_new_tokens(0);
+  config.set_kv_cache_bytes(1000);
   std::vector<std::string> paths;
   for (const FieldProblem& problem : CheckWorkerConfig(config)) paths.push_back(problem.path);
   EXPECT_THAT(paths, testing::ElementsAre("max_generate_calls", "max_generate_prompt_tokens",
-                                          "max_generate_new_tokens"));
+                                          "max_generate_new_tokens", "kv_cache_bytes"));
 }
 
 }  // namespace
