@@ -39,4 +39,21 @@ std::string ArithmeticLines(const std::vector<ArithmeticProblem>& problems, bool
   return lines;
 }
 
+std::string ArithmeticPairLines(const std::vector<ArithmeticProblem>& problems) {
+  constexpr int kMistakes[] = {1, -1, 10, -10};
+  std::string lines;
+  for (const ArithmeticProblem& problem : problems) {
+    if (problem.heldout) continue;
+    const int mistake = kMistakes[base::StableHash("mistake", Id(problem)) % 4];
+    const int sum = problem.a + problem.b;
+    const nlohmann::ordered_json line = {
+        {"id", Id(problem)},
+        {"prompt", problem.prompt},
+        {"chosen", problem.answer},
+        {"rejected", absl::StrCat(sum + mistake < 0 ? sum - mistake : sum + mistake)}};
+    absl::StrAppend(&lines, line.dump(), "\n");
+  }
+  return lines;
+}
+
 }  // namespace dtrpo::tools

@@ -28,4 +28,8 @@ std::vector<ArithmeticProblem> ArithmeticProblems();
 // One JSONL line each: {"id": "47+8", "prompt": "47+8=", "answer": "55"}.
 std::string ArithmeticLines(const std::vector<ArithmeticProblem>& problems, bool heldout);
 
+// Preference pairs of the problems that aren't held out: the sum, and a sum that is off by one or
+// by ten (by hash): {"id": "47+8", "prompt": "47+8=", "chosen": "55", "rejected": "65"}.
+std::string ArithmeticPairLines(const std::vector<ArithmeticProblem>& problems);
+
 }  // namespace dtrpo::tools

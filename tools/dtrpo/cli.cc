@@ -14,6 +14,7 @@
 #include "tools/dtrpo/score_command.h"
 #include "tools/dtrpo/sft_command.h"
 #include "tools/dtrpo/subcommand.h"
+#include "tools/dtrpo/train_command.h"
 #include "tools/dtrpo/up_command.h"
 
 namespace dtrpo::tools {
@@ -24,6 +25,7 @@ std::vector<std::unique_ptr<Subcommand>> Subcommands() {
   commands.push_back(std::make_unique<GenerateCommand>());
   commands.push_back(std::make_unique<ScoreCommand>());
   commands.push_back(std::make_unique<SftCommand>());
+  commands.push_back(std::make_unique<TrainCommand>());
   commands.push_back(std::make_unique<EvalCommand>());
   commands.push_back(std::make_unique<MakeArithmeticCommand>());
   commands.push_back(std::make_unique<UpCommand>());

@@ -15,7 +15,8 @@ namespace {
 constexpr char kHelp[] = R"(Additions of two numbers from 0 to 99, one JSON line each:
   {"id": "47+8", "prompt": "47+8=", "answer": "55"}
 DIR/heldout.jsonl gets the tenth that a hash of the numbers picks, DIR/train.jsonl the rest: the
-same files every time.
+same files every time. DIR/pairs.jsonl has the rest as preference pairs with a wrong answer each,
+for `dtrpo train`.
 
 Example: dtrpo make-arithmetic --output DIR)";
 
@@ -23,7 +24,7 @@ Example: dtrpo make-arithmetic --output DIR)";
 
 void MakeArithmeticCommand::AddOptions(CLI::App* app) {
   app->footer(kHelp);
-  app->add_option("--output", output_path_, "folder for train.jsonl and heldout.jsonl")
+  app->add_option("--output", output_path_, "folder for train.jsonl, heldout.jsonl and pairs.jsonl")
       ->required()
       ->type_name("DIR");
 }
@@ -38,6 +39,8 @@ absl::Status MakeArithmeticCommand::Run() {
     DTRPO_RETURN_IF_ERROR(
         base::WriteFileAtomically(files, path, ArithmeticLines(problems, heldout)));
   }
+  DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(
+      files, base::JoinPath(output_path_, "pairs.jsonl"), ArithmeticPairLines(problems)));
   const auto heldout = std::count_if(problems.begin(), problems.end(),
                                      [](const ArithmeticProblem& p) { return p.heldout; });
   std::cerr << "make-arithmetic: train=" << problems.size() - heldout << " heldout=" << heldout

@@ -10,9 +10,9 @@
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
-#include "common/checkpoint/checkpoint_writer.h"
 #include "common/text/tokenizer.h"
 #include "common/training/training_state.h"
+#include "tools/dtrpo/output_folder.h"
 #include "tools/dtrpo/prompt_data.h"
 
 namespace dtrpo::tools {
@@ -158,7 +158,7 @@ absl::Status SftCommand::CheckOptions() const {
 }
 
 absl::Status SftCommand::Run() {
-  DTRPO_RETURN_IF_ERROR(CheckOutput());
+  DTRPO_RETURN_IF_ERROR(CheckOutputFolder(output_path_));
   DTRPO_ASSIGN_OR_RETURN(ModelToTrain loaded, Load());
   DTRPO_ASSIGN_OR_RETURN(const text::PromptEncoder encoder,
                          text::PromptEncoder::Load(model_.path, !raw_prompts_));
@@ -200,18 +200,6 @@ absl::Status SftCommand::Run() {
                    example_count, last.step, progress.Seconds(), last.loss, accuracy, output_path_)
             << std::endl;
   return absl::OkStatus();
-}
-
-// Before hours of training, not after them: the folder is replaced whole, so it must be ours.
-absl::Status SftCommand::CheckOutput() const {
-  base::FileSystem* const files = base::PosixFileSystem();
-  if (!files->Exists(output_path_)) return absl::OkStatus();
-  if (files->Exists(base::JoinPath(output_path_, checkpoint::kMarkerFile))) {
-    return absl::OkStatus();
-  }
-  return absl::AlreadyExistsError(
-      absl::StrCat("--output ", output_path_,
-                   ": exists and is no checkpoint of this program; name another folder"));
 }
 
 absl::StatusOr<ModelToTrain> SftCommand::Load() const {

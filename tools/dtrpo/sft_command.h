@@ -24,7 +24,6 @@ class SftCommand : public Subcommand {
 
  private:
   void AddHeldoutOptions(CLI::App* app);
-  absl::Status CheckOutput() const;
   absl::StatusOr<ModelToTrain> Load() const;
   absl::StatusOr<std::vector<objective::SftExample>> ReadExamples(
       const checkpoint::CheckpointFolder& folder, const text::PromptEncoder& encoder) const;

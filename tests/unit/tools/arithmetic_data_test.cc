@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -53,6 +54,26 @@ TEST(ArithmeticDataTest, PromptLengthsFallOnEveryResidueOfABlockOfFour) {
   std::map<size_t, int> residues;
   for (const ArithmeticProblem& p : ArithmeticProblems()) ++residues[p.prompt.size() % 4];
   for (size_t residue = 0; residue < 4; ++residue) EXPECT_GE(residues[residue], 50) << residue;
+}
+
+TEST(ArithmeticDataTest, PairsPreferTheSumAndHoldNoHeldOutProblem) {
+  const std::vector<ArithmeticProblem> problems = ArithmeticProblems();
+  std::map<std::string, ArithmeticProblem> by_id;
+  for (const ArithmeticProblem& p : problems) by_id[absl::StrCat(p.a, "+", p.b)] = p;
+  size_t pairs = 0;
+  for (const auto line : absl::StrSplit(ArithmeticPairLines(problems), '\n', absl::SkipEmpty())) {
+    const auto pair = nlohmann::json::parse(line);
+    const ArithmeticProblem& problem = by_id[pair["id"]];
+    EXPECT_FALSE(problem.heldout);
+    EXPECT_EQ(pair["prompt"], problem.prompt);
+    EXPECT_EQ(pair["chosen"], problem.answer);
+    const int wrong = std::stoi(std::string(pair["rejected"]));
+    EXPECT_GE(wrong, 0);
+    const int off = std::abs(wrong - problem.a - problem.b);
+    EXPECT_TRUE(off == 1 || off == 10) << line;
+    ++pairs;
+  }
+  EXPECT_EQ(pairs, 9020u);
 }
 
 }  // namespace
