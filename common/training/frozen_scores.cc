@@ -94,7 +94,7 @@ absl::StatusOr<std::vector<std::vector<float>>> FrozenScores::Score(
   std::vector<TrajectoryScores*> into;
   int64_t rows = 0;
   const auto score = [&] {
-    const absl::Status status = missing.empty() ? absl::OkStatus() : ScoreMissing(missing, into);
+    absl::Status status = missing.empty() ? absl::OkStatus() : ScoreMissing(missing, into);
     missing.clear();
     into.clear();
     rows = 0;
