@@ -44,8 +44,9 @@ TEST_F(LoopTest, StoppedWorkersHandTheirWorkOver) {
   int64_t resumed = -1;
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(*log, '\n'))) {
     if (!absl::StrContains(line, "model loaded")) continue;
-    const std::pair<std::string, std::string> parts = absl::StrSplit(line, " step=");
-    EXPECT_TRUE(absl::SimpleAtoi(parts.second, &resumed)) << line;
+    const std::vector<std::string> parts = absl::StrSplit(line, absl::ByAnyChar(" ="));
+    const auto key = std::find(parts.begin(), parts.end(), "step");
+    ASSERT_TRUE(key != parts.end() && absl::SimpleAtoi(*(key + 1), &resumed)) << line;
   }
   EXPECT_GE(resumed, stopped_at);
 }
