@@ -2,8 +2,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
 
 namespace dtrpo::base {
+
+absl::StatusOr<std::optional<std::string>> ReadIfThere(FileSystem* files, const std::string& path) {
+  absl::StatusOr<std::string> text = files->Read(path);
+  if (absl::IsNotFound(text.status())) return std::nullopt;
+  DTRPO_RETURN_IF_ERROR(text.status());
+  return *std::move(text);
+}
 
 std::string JoinPath(absl::string_view directory, absl::string_view name) {
   if (directory.empty()) return std::string(name);

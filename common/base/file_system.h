@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,9 @@ class FileSystem {
 
 // The real disk; lives for ever.
 FileSystem* PosixFileSystem();
+
+// The file's content; nullopt when it isn't there.
+absl::StatusOr<std::optional<std::string>> ReadIfThere(FileSystem* files, const std::string& path);
 
 // "a/b" of ("a", "b"); "b" of ("", "b").
 std::string JoinPath(absl::string_view directory, absl::string_view name);

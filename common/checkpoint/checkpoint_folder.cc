@@ -15,15 +15,6 @@ namespace {
 
 using base::JoinPath;
 
-// nullopt when the file is not there.
-absl::StatusOr<std::optional<std::string>> ReadIfThere(base::FileSystem* files,
-                                                       const std::string& path) {
-  absl::StatusOr<std::string> text = files->Read(path);
-  if (absl::IsNotFound(text.status())) return std::nullopt;
-  DTRPO_RETURN_IF_ERROR(text.status());
-  return *std::move(text);
-}
-
 struct ConfigAndDescriptor {
   ModelConfig config;
   ModelDescriptor descriptor;
@@ -123,7 +114,7 @@ absl::StatusOr<CheckpointFolder> CheckpointFolder::OpenWithoutTensors(
 absl::Status CheckpointFolder::OpenTensors(base::FileSystem* files) {
   const std::string index_path = JoinPath(path_, kModelIndexFile);
   const std::string single_path = JoinPath(path_, kModelFile);
-  DTRPO_ASSIGN_OR_RETURN(const auto index_text, ReadIfThere(files, index_path));
+  DTRPO_ASSIGN_OR_RETURN(const auto index_text, base::ReadIfThere(files, index_path));
   // transformers prefers the single file where both are there.
   if (!index_text.has_value() || files->Exists(single_path)) {
     DTRPO_ASSIGN_OR_RETURN(auto shard, OpenShard(files, single_path));

@@ -8,15 +8,6 @@
 namespace dtrpo::checkpoint {
 namespace {
 
-// nullopt when the file is not there.
-absl::StatusOr<std::optional<std::string>> ReadIfThere(base::FileSystem* files,
-                                                       const std::string& path) {
-  absl::StatusOr<std::string> text = files->Read(path);
-  if (absl::IsNotFound(text.status())) return std::nullopt;
-  DTRPO_RETURN_IF_ERROR(text.status());
-  return *std::move(text);
-}
-
 // Looks tokens up in a folder's files, the large tokenizer.json last.
 class TokenLookup {
  public:
@@ -28,7 +19,7 @@ class TokenLookup {
                                        std::pair{"tokenizer_config.json", &IdInTokenizerConfig},
                                        std::pair{"tokenizer.json", &IdInTokenizerJson}}) {
       const std::string path = base::JoinPath(folder_, name);
-      DTRPO_ASSIGN_OR_RETURN(const auto text, ReadIfThere(files_, path));
+      DTRPO_ASSIGN_OR_RETURN(const auto text, base::ReadIfThere(files_, path));
       if (!text.has_value()) continue;
       DTRPO_ASSIGN_OR_RETURN(const std::optional<int32_t> id, reader(*text, path, tokens));
       if (id.has_value()) return id;
@@ -43,10 +34,10 @@ class TokenLookup {
 
 absl::StatusOr<std::string> ReadChatTemplate(base::FileSystem* files, const std::string& folder) {
   DTRPO_ASSIGN_OR_RETURN(const auto own,
-                         ReadIfThere(files, base::JoinPath(folder, "chat_template.jinja")));
+                         base::ReadIfThere(files, base::JoinPath(folder, "chat_template.jinja")));
   if (own.has_value()) return *own;
   const std::string path = base::JoinPath(folder, "tokenizer_config.json");
-  DTRPO_ASSIGN_OR_RETURN(const auto config, ReadIfThere(files, path));
+  DTRPO_ASSIGN_OR_RETURN(const auto config, base::ReadIfThere(files, path));
   if (!config.has_value()) return std::string();
   return ChatTemplateOf(*config, path);
 }
@@ -56,7 +47,7 @@ absl::StatusOr<std::string> ReadChatTemplate(base::FileSystem* files, const std:
 absl::StatusOr<TokenFiles> ReadTokenFiles(base::FileSystem* files, const std::string& folder) {
   TokenFiles tokens;
   const std::string generation = base::JoinPath(folder, "generation_config.json");
-  DTRPO_ASSIGN_OR_RETURN(const auto text, ReadIfThere(files, generation));
+  DTRPO_ASSIGN_OR_RETURN(const auto text, base::ReadIfThere(files, generation));
   if (text.has_value()) DTRPO_RETURN_IF_ERROR(ReadGenerationConfig(*text, generation, &tokens));
   const TokenLookup lookup(files, folder);
   DTRPO_ASSIGN_OR_RETURN(tokens.mask_token_id, lookup.IdOf(KnownMaskTokens()));

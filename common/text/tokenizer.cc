@@ -17,15 +17,6 @@ using base::JoinPath;
 
 constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
-// nullopt when the file is not there.
-absl::StatusOr<std::optional<std::string>> ReadIfThere(base::FileSystem* files,
-                                                       const std::string& path) {
-  absl::StatusOr<std::string> text = files->Read(path);
-  if (absl::IsNotFound(text.status())) return std::nullopt;
-  DTRPO_RETURN_IF_ERROR(text.status());
-  return *std::move(text);
-}
-
 // Adds what tokenizer.json lacks, lowest id first, and checks that each token has the id that the
 // file says: a model's embedding rows depend on it.
 absl::Status AddTokens(DtrpoTokenizer* handle, const std::vector<AddedToken>& tokens,
@@ -64,14 +55,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& fo
   auto tokenizer = absl::WrapUnique(new Tokenizer(handle));
 
   const std::string config_path = JoinPath(folder, "tokenizer_config.json");
-  DTRPO_ASSIGN_OR_RETURN(const auto config_text, ReadIfThere(files, config_path));
+  DTRPO_ASSIGN_OR_RETURN(const auto config_text, base::ReadIfThere(files, config_path));
   if (config_text.has_value()) {
     DTRPO_ASSIGN_OR_RETURN(TokenizerConfig config, ParseTokenizerConfig(*config_text, config_path));
     DTRPO_RETURN_IF_ERROR(AddTokens(handle, config.added_tokens, config_path));
     tokenizer->special_tokens_ = std::move(config.special_tokens);
   }
   const std::string added_path = JoinPath(folder, "added_tokens.json");
-  DTRPO_ASSIGN_OR_RETURN(const auto added_text, ReadIfThere(files, added_path));
+  DTRPO_ASSIGN_OR_RETURN(const auto added_text, base::ReadIfThere(files, added_path));
   if (added_text.has_value()) {
     DTRPO_ASSIGN_OR_RETURN(const auto added,
                            ParseAddedTokens(*added_text, added_path, tokenizer->special_tokens_));
