@@ -33,10 +33,11 @@ absl::Duration Backoff::Next(const absl::Status& failure) {
 namespace internal {
 
 absl::Status WaitForNextAttempt(const RetryOptions& options, const RetryCall& call, int attempts,
-                                const absl::Status& failure, Backoff& backoff) {
+                                const absl::Status& failure, const absl::Status& told,
+                                Backoff& backoff) {
   if (!IsRetryable(failure)) return failure;
   auto give_up = [&](absl::string_view reason) {
-    return Annotate(failure, call.what, " (", attempts, " attempts, ", reason, ")");
+    return Annotate(told, call.what, " (", attempts, " attempts, ", reason, ")");
   };
   if (options.max_attempts > 0 && attempts >= options.max_attempts) {
     return give_up("attempts used up");

@@ -69,23 +69,29 @@ absl::Status StatusOf(const absl::StatusOr<T>& result) {
 }
 
 // Sleeps before the next attempt and returns OK; else the final error.
+// `told` is the failure that the final error repeats.
 absl::Status WaitForNextAttempt(const RetryOptions& options, const RetryCall& call, int attempts,
-                                const absl::Status& failure, Backoff& backoff);
+                                const absl::Status& failure, const absl::Status& told,
+                                Backoff& backoff);
 
 }  // namespace internal
 
 // Calls `attempt(attempt_deadline)`, which returns a Status or StatusOr<T>, until it succeeds,
 // fails for good, or the deadline is near: a wait that would pass the deadline isn't begun. At
-// least one attempt is made.
+// least one attempt is made. An attempt that only ran out of time doesn't hide what an earlier one
+// was told.
 template <typename Attempt>
 auto Retry(const RetryOptions& options, const RetryCall& call, Attempt&& attempt)
     -> decltype(attempt(absl::Time())) {
   Backoff backoff(options, call.seed);
+  absl::Status told;
   for (int attempts = 1;; ++attempts) {
     auto result = attempt(std::min(call.deadline, call.clock->Now() + options.attempt_timeout));
     absl::Status failure = internal::StatusOf(result);
     if (failure.ok()) return result;
-    absl::Status wait = internal::WaitForNextAttempt(options, call, attempts, failure, backoff);
+    if (told.ok() || !absl::IsDeadlineExceeded(failure)) told = failure;
+    absl::Status wait =
+        internal::WaitForNextAttempt(options, call, attempts, failure, told, backoff);
     if (!wait.ok()) return wait;
   }
 }

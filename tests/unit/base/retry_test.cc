@@ -1,7 +1,9 @@
 #include "common/base/retry.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -129,6 +131,17 @@ TEST_F(RetryTest, AnAttemptGetsItsOwnDeadlineWithinTheCallers) {
   ASSERT_EQ(given.size(), 2u);
   EXPECT_EQ(given[0], absl::Seconds(10));
   EXPECT_LT(given[1], absl::Seconds(5));
+}
+
+TEST_F(RetryTest, AnAttemptThatRanOutOfTimeDoesNotHideTheReasonOfAnEarlierOne) {
+  const absl::Status status = Retry(RetryOptions(), Call(absl::Seconds(15)), [&](absl::Time end) {
+    if (++attempts_ == 1) return absl::UnavailableError("3 of 8 pairs");
+    clock_.SleepUntil(end);
+    return absl::DeadlineExceededError("no reply");
+  });
+  EXPECT_GT(attempts_, 1);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("3 of 8 pairs"));
 }
 
 TEST_F(RetryTest, StopEndsTheWaits) {
