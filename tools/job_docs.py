@@ -17,7 +17,8 @@ _MESSAGE = re.compile(r"^message (\w+) \{$")
 _FIELD = re.compile(r"^  (optional |repeated )?(\w+) (\w+) = \d+;\s*(?://\s*(.*))?$")
 _COMMENT = re.compile(r"^  // ?(.*)$")
 _TYPES = {"string": "text", "bool": "true or false", "int32": "whole number",
-          "repeated int32": "list of whole numbers", "int64": "whole number", "uint64": "whole number", "double": "number"}
+          "repeated int32": "list of whole numbers",
+          "repeated string": "list of texts", "int64": "whole number", "uint64": "whole number", "double": "number"}
 
 _INTRODUCTION = """# The job file
 
@@ -29,7 +30,7 @@ taken from the folder that `dtrpoctl submit` runs in, and the services must be a
 
     dtrpoctl submit job.yaml --dry-run     checks the file, prints it with every default
 
-Required: `name`, `model.path`, `data.prompts`, `training.steps`, `output`. B, K, G and S are the letters of
+Required: `name`, `model.path`, `data.prompts` or `data.pairs`, `training.steps`, `output`. B, K, G and S are the letters of
 ARCHITECTURE.md: pairs per batch, draws, samples per prompt, staleness in versions.
 """
 
@@ -51,6 +52,8 @@ def messages(text: str) -> dict[str, list[tuple[str, str, str]]]:
     """(type, name, comment) of each field, by message."""
     found, fields, above = {}, None, []
     for line in text.splitlines():
+        if line.startswith("//"):
+            continue
         if message := _MESSAGE.match(line):
             fields, above = found.setdefault(message.group(1), []), []
         elif comment := _COMMENT.match(line):
@@ -72,15 +75,18 @@ def _table(rows: list[tuple[str, str, str]], prefix: str) -> list[str]:
     return lines
 
 
+def _sections(specs: dict, message: str, prefix: str) -> list[str]:
+    """The table of a message's own fields, then a section for each message in it."""
+    lines = _table([row for row in specs[message] if row[0] in _TYPES], prefix)
+    for kind, name, _ in specs[message]:
+        if kind not in _TYPES:
+            lines += ["", f"## {prefix}{name}", ""] + _sections(specs, kind, f"{prefix}{name}.")
+    return lines
+
+
 def page(text: str) -> str:
     specs = messages(text)
-    top = specs["JobSpec"]
-    lines = [_INTRODUCTION]
-    lines += _table([row for row in top if row[0] in _TYPES], "")
-    for kind, name, _ in top:
-        if kind not in _TYPES:
-            lines += ["", f"## {name}", ""] + _table(specs[kind], f"{name}.")
-    return "\n".join(lines) + "\n"
+    return "\n".join([_INTRODUCTION] + _sections(specs, "JobSpec", "")) + "\n"
 
 
 def main() -> int:

@@ -82,7 +82,14 @@ absl::Status CheckModelAndData(const ModelSpec& model, const DataSpec& data) {
   for (const int32_t id : model.stop_ids) {
     DTRPO_RETURN_IF_ERROR(InRange("model.stop_ids", int64_t{id}, 0, kMaxInt32));
   }
-  DTRPO_RETURN_IF_ERROR(Path("data.prompts", data.prompts, true));
+  DTRPO_RETURN_IF_ERROR(Path("data.prompts", data.prompts, false));
+  DTRPO_RETURN_IF_ERROR(Path("data.pairs", data.pairs, false));
+  if (data.prompts.empty() && data.pairs.empty()) {
+    return Refuse("data.prompts", "is required, or data.pairs");
+  }
+  DTRPO_RETURN_IF_ERROR(OneOf("data.pairs_order", data.pairs_order, {"random", "noise"}));
+  DTRPO_RETURN_IF_ERROR(InRange("data.pairs_heldout", data.pairs_heldout, 0.0, 0.5));
+  DTRPO_RETURN_IF_ERROR(InRange("data.pairs_share", data.pairs_share, 0.0, 1.0));
   DTRPO_RETURN_IF_ERROR(Path("data.heldout", data.heldout, false));
   DTRPO_RETURN_IF_ERROR(Path("data.answer_field", data.answer_field, true));
   DTRPO_RETURN_IF_ERROR(
@@ -122,6 +129,10 @@ absl::Status CheckRewardAndObjective(const RewardSpec& reward, const ObjectiveSp
   DTRPO_RETURN_IF_ERROR(InRange("objective.draws", int64_t{o.draws}, 1, kMaxTokens));
   DTRPO_RETURN_IF_ERROR(OneOf("objective.boundary", o.boundary, {"clean", "noisy", "exclude"}));
   DTRPO_RETURN_IF_ERROR(OneOf("objective.draw_from", o.draw_from, {"", "block", "sequence"}));
+  DTRPO_RETURN_IF_ERROR(InRange("objective.label_smoothing", o.label_smoothing, 0.0, 0.499));
+  if (o.label_smoothing > 0 && o.loss != PreferenceLossKind::kSigmoid) {
+    return Refuse("objective.label_smoothing", "is defined for the sigmoid loss only");
+  }
   return InRange("objective.sft_weight", o.sft_weight, 0.0, 1e6);
 }
 
@@ -153,6 +164,36 @@ absl::Status CheckTraining(const TrainingSpec& t) {
                  kMaxInt32);
 }
 
+absl::Status CheckTrainedParts(const TrainingSpec& t) {
+  for (const std::string& pattern : t.trainable) {
+    DTRPO_RETURN_IF_ERROR(Path("training.trainable", pattern, true));
+  }
+  DTRPO_RETURN_IF_ERROR(InRange("training.lora.rank", int64_t{t.lora.rank}, 0, 65536));
+  DTRPO_RETURN_IF_ERROR(InRange("training.lora.alpha", t.lora.alpha, 0.0, 1e6));
+  DTRPO_RETURN_IF_ERROR(OneOf("training.lora.save", t.lora.save, {"merged", "adapter"}));
+  if (t.lora.rank > 0 && !t.trainable.empty()) {
+    return Refuse("training.trainable", "and training.lora exclude each other");
+  }
+  if (t.lora.rank == 0 && !t.lora.targets.empty()) {
+    return Refuse("training.lora.targets", "need training.lora.rank");
+  }
+  DTRPO_RETURN_IF_ERROR(InRange("training.ranks", int64_t{t.ranks}, 1, 4096));
+  DTRPO_RETURN_IF_ERROR(InRange("training.min_ranks", int64_t{t.min_ranks}, 0, t.ranks));
+  return InRange("training.pairs_per_batch", int64_t{t.pairs_per_batch}, t.ranks, kMaxCount);
+}
+
+absl::Status CheckReplay(const ReplaySpec& r) {
+  DTRPO_RETURN_IF_ERROR(InRange("replay.max_items", r.max_items, 0, int64_t{1} << 40));
+  DTRPO_RETURN_IF_ERROR(InRange("replay.max_bytes", r.max_bytes, 1, int64_t{1} << 50));
+  DTRPO_RETURN_IF_ERROR(OneOf("replay.durability", r.durability, {"memory", "log", "sync"}));
+  DTRPO_RETURN_IF_ERROR(
+      OneOf("replay.selector", r.selector, {"fifo", "uniform", "prioritised", "newest"}));
+  DTRPO_RETURN_IF_ERROR(OneOf("replay.priority", r.priority, {"reward_gap", "learner"}));
+  DTRPO_RETURN_IF_ERROR(InRange("replay.priority_exponent", r.priority_exponent, 0.0, 100.0));
+  DTRPO_RETURN_IF_ERROR(InRange("replay.min_items", r.min_items, 0, int64_t{1} << 40));
+  return InRange("replay.samples_per_insert", r.samples_per_insert, 0.0, 1e6);
+}
+
 absl::Status CheckEvaluation(const EvaluationSpec& e) {
   DTRPO_RETURN_IF_ERROR(
       InRange("evaluation.every_versions", int64_t{e.every_versions}, 0, kMaxInt32));
@@ -170,10 +211,10 @@ absl::Status Validate(const JobSpec& spec) {
   DTRPO_RETURN_IF_ERROR(CheckSampling(spec.sampling));
   DTRPO_RETURN_IF_ERROR(CheckRewardAndObjective(spec.reward, spec.objective));
   DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
+  DTRPO_RETURN_IF_ERROR(CheckTrainedParts(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation));
   DTRPO_RETURN_IF_ERROR(Path("output", spec.output, true));
-  DTRPO_RETURN_IF_ERROR(InRange("replay.max_items", spec.replay.max_items, 0, int64_t{1} << 40));
-  DTRPO_RETURN_IF_ERROR(InRange("replay.max_bytes", spec.replay.max_bytes, 1, int64_t{1} << 50));
+  DTRPO_RETURN_IF_ERROR(CheckReplay(spec.replay));
   return CheckReplayLimits(spec);
 }
 

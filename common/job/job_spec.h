@@ -29,6 +29,10 @@ struct DataSpec {
   int32_t max_prompt_tokens = 1024;
   int32_t epochs = 1000000;
   bool shuffle = true;
+  std::string pairs;
+  std::string pairs_order = "random";
+  double pairs_heldout = 0;
+  double pairs_share = 0.5;
 };
 
 struct SamplingSpec {
@@ -50,19 +54,31 @@ struct RewardSpec {
   int32_t max_pairs_per_prompt = 2;
 };
 
+enum class ObjectiveKind { kDtrpo, kExact, kVrpo, kRandomMask };
+enum class PreferenceLossKind { kSigmoid, kIpo };
 enum class Weighting { kSteps, kOne, kMean };
 enum class StalenessCorrection { kNone, kRejectedRatio };
 
 struct ObjectiveSpec {
+  ObjectiveKind kind = ObjectiveKind::kDtrpo;
+  PreferenceLossKind loss = PreferenceLossKind::kSigmoid;
+  double label_smoothing = 0;
   double beta = 0.1;
   int32_t draws = 1;
-  bool exact = false;
+  bool antithetic = true;
   Weighting weighting = Weighting::kSteps;
   std::string boundary = "clean";
   std::string draw_from;  // "block", "sequence"; empty: what suits the model's attention
   bool length_normalised = false;
   StalenessCorrection staleness_correction = StalenessCorrection::kRejectedRatio;
   double sft_weight = 0.1;
+};
+
+struct LoraSpec {
+  int32_t rank = 0;                  // 0: no adapters
+  double alpha = 0;                  // 0: twice the rank
+  std::vector<std::string> targets;  // empty: all projections of attention and MLP
+  std::string save = "merged";
 };
 
 enum class Schedule { kConstant, kLinear, kCosine };
@@ -85,6 +101,11 @@ struct TrainingSpec {
   int32_t micro_batch_pairs = 0;  // 0: all of the rank's
   int32_t max_skipped_steps = 5;
   int32_t max_prompts_without_pair = 10000;
+  std::vector<std::string> trainable;  // empty: all
+  LoraSpec lora;
+  bool activation_checkpointing = false;
+  int32_t ranks = 1;
+  int32_t min_ranks = 0;  // 0: `ranks`
 };
 
 struct EvaluationSpec {
@@ -97,6 +118,12 @@ struct EvaluationSpec {
 struct ReplaySpec {
   int64_t max_items = 0;  // 0: what the job needs, see job_limits.h
   int64_t max_bytes = int64_t{1} << 30;
+  std::string durability = "sync";
+  std::string selector = "fifo";
+  std::string priority = "reward_gap";
+  double priority_exponent = 1;
+  int64_t min_items = 0;
+  double samples_per_insert = 0;  // 0: not limited
 };
 
 struct JobSpec {

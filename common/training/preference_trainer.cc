@@ -49,7 +49,7 @@ absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec
   trajectory::MaskPlanOptions options;
   options.job_seed = spec.seed;
   options.draws = spec.objective.draws;
-  options.exact = spec.objective.exact;
+  options.exact = spec.objective.kind == job::ObjectiveKind::kExact;
   DTRPO_ASSIGN_OR_RETURN(options.boundary, trajectory::ParseBoundary(spec.objective.boundary));
   if (!spec.objective.draw_from.empty()) {
     DTRPO_ASSIGN_OR_RETURN(options.draw_from, trajectory::ParseDrawFrom(spec.objective.draw_from));

@@ -16,6 +16,20 @@ void Take(const Value& value, Field& to) {
   if (value != Value()) to = value;
 }
 
+struct NamedKind {
+  const char* name;
+  job::ObjectiveKind value;
+};
+constexpr NamedKind kKinds[] = {{"dtrpo", job::ObjectiveKind::kDtrpo},
+                                {"exact", job::ObjectiveKind::kExact},
+                                {"vrpo", job::ObjectiveKind::kVrpo},
+                                {"random_mask", job::ObjectiveKind::kRandomMask}};
+struct NamedLoss {
+  const char* name;
+  job::PreferenceLossKind value;
+};
+constexpr NamedLoss kLosses[] = {{"sigmoid", job::PreferenceLossKind::kSigmoid},
+                                 {"ipo", job::PreferenceLossKind::kIpo}};
 struct NamedWeighting {
   const char* name;
   job::Weighting value;
@@ -71,6 +85,10 @@ void TakeData(const v1::DataSpec& from, job::DataSpec& to) {
   Take(from.max_prompt_tokens(), to.max_prompt_tokens);
   Take(from.epochs(), to.epochs);
   if (from.has_shuffle()) to.shuffle = from.shuffle();
+  Take(from.pairs(), to.pairs);
+  Take(from.pairs_order(), to.pairs_order);
+  Take(from.pairs_heldout(), to.pairs_heldout);
+  if (from.has_pairs_share()) to.pairs_share = from.pairs_share();
 }
 
 void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
@@ -89,7 +107,10 @@ void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
 absl::Status TakeObjective(const v1::ObjectiveSpec& from, job::ObjectiveSpec& to) {
   Take(from.beta(), to.beta);
   Take(from.draws(), to.draws);
-  Take(from.exact(), to.exact);
+  DTRPO_RETURN_IF_ERROR(TakeWord("objective.kind", from.kind(), kKinds, to.kind));
+  if (from.has_antithetic()) to.antithetic = from.antithetic();
+  DTRPO_RETURN_IF_ERROR(TakeWord("objective.loss", from.loss(), kLosses, to.loss));
+  Take(from.label_smoothing(), to.label_smoothing);
   DTRPO_RETURN_IF_ERROR(
       TakeWord("objective.weighting", from.weighting(), kWeightings, to.weighting));
   Take(from.boundary(), to.boundary);
@@ -121,7 +142,26 @@ absl::Status TakeTraining(const v1::TrainingSpec& from, job::TrainingSpec& to) {
   Take(from.micro_batch_pairs(), to.micro_batch_pairs);
   if (from.has_max_skipped_steps()) to.max_skipped_steps = from.max_skipped_steps();
   Take(from.max_prompts_without_pair(), to.max_prompts_without_pair);
+  to.trainable.assign(from.trainable().begin(), from.trainable().end());
+  Take(from.lora().rank(), to.lora.rank);
+  Take(from.lora().alpha(), to.lora.alpha);
+  to.lora.targets.assign(from.lora().targets().begin(), from.lora().targets().end());
+  Take(from.lora().save(), to.lora.save);
+  Take(from.activation_checkpointing(), to.activation_checkpointing);
+  Take(from.ranks(), to.ranks);
+  Take(from.min_ranks(), to.min_ranks);
   return absl::OkStatus();
+}
+
+void TakeReplay(const v1::ReplaySpec& from, job::ReplaySpec& to) {
+  Take(from.max_items(), to.max_items);
+  Take(from.max_bytes(), to.max_bytes);
+  Take(from.durability(), to.durability);
+  Take(from.selector(), to.selector);
+  Take(from.priority(), to.priority);
+  if (from.has_priority_exponent()) to.priority_exponent = from.priority_exponent();
+  Take(from.min_items(), to.min_items);
+  Take(from.samples_per_insert(), to.samples_per_insert);
 }
 
 }  // namespace
@@ -148,8 +188,7 @@ absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from) {
     to.evaluation.show_samples = from.evaluation().show_samples();
   }
   Take(from.evaluation().unmask(), to.evaluation.unmask);
-  Take(from.replay().max_items(), to.replay.max_items);
-  Take(from.replay().max_bytes(), to.replay.max_bytes);
+  TakeReplay(from.replay(), to.replay);
   Take(from.output(), to.output);
   DTRPO_RETURN_IF_ERROR(job::Validate(to));
   return to;
@@ -175,6 +214,10 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   data->set_max_prompt_tokens(from.data.max_prompt_tokens);
   data->set_epochs(from.data.epochs);
   data->set_shuffle(from.data.shuffle);
+  data->set_pairs(from.data.pairs);
+  data->set_pairs_order(from.data.pairs_order);
+  data->set_pairs_heldout(from.data.pairs_heldout);
+  data->set_pairs_share(from.data.pairs_share);
 
   v1::SamplingSpec* sampling = to->mutable_sampling();
   sampling->set_unmask(from.sampling.unmask);
@@ -196,7 +239,10 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   v1::ObjectiveSpec* objective = to->mutable_objective();
   objective->set_beta(from.objective.beta);
   objective->set_draws(from.objective.draws);
-  objective->set_exact(from.objective.exact);
+  objective->set_kind(WordOf(kKinds, from.objective.kind));
+  objective->set_antithetic(from.objective.antithetic);
+  objective->set_loss(WordOf(kLosses, from.objective.loss));
+  objective->set_label_smoothing(from.objective.label_smoothing);
   objective->set_weighting(WordOf(kWeightings, from.objective.weighting));
   objective->set_boundary(from.objective.boundary);
   objective->set_draw_from(from.objective.draw_from);
@@ -222,6 +268,15 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   training->set_micro_batch_pairs(from.training.micro_batch_pairs);
   training->set_max_skipped_steps(from.training.max_skipped_steps);
   training->set_max_prompts_without_pair(from.training.max_prompts_without_pair);
+  for (const std::string& pattern : from.training.trainable) training->add_trainable(pattern);
+  v1::LoraSpec* lora = training->mutable_lora();
+  lora->set_rank(from.training.lora.rank);
+  lora->set_alpha(from.training.lora.alpha);
+  for (const std::string& target : from.training.lora.targets) lora->add_targets(target);
+  lora->set_save(from.training.lora.save);
+  training->set_activation_checkpointing(from.training.activation_checkpointing);
+  training->set_ranks(from.training.ranks);
+  training->set_min_ranks(from.training.min_ranks);
 
   v1::EvaluationSpec* evaluation = to->mutable_evaluation();
   evaluation->set_every_versions(from.evaluation.every_versions);
@@ -232,6 +287,12 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   v1::ReplaySpec* replay = to->mutable_replay();
   replay->set_max_items(from.replay.max_items);
   replay->set_max_bytes(from.replay.max_bytes);
+  replay->set_durability(from.replay.durability);
+  replay->set_selector(from.replay.selector);
+  replay->set_priority(from.replay.priority);
+  replay->set_priority_exponent(from.replay.priority_exponent);
+  replay->set_min_items(from.replay.min_items);
+  replay->set_samples_per_insert(from.replay.samples_per_insert);
 
   to->set_output(from.output);
 }

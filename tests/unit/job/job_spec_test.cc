@@ -44,6 +44,10 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"model.mask_token_id", [](JobSpec& s) { s.model.mask_token_id = -1; }},
       {"model.block_size", [](JobSpec& s) { s.model.block_size = -1; }},
       {"data.prompts", [](JobSpec& s) { s.data.prompts.clear(); }},
+      {"data.pairs", [](JobSpec& s) { s.data.pairs.assign(5000, 'a'); }},
+      {"data.pairs_order", [](JobSpec& s) { s.data.pairs_order = "sorted"; }},
+      {"data.pairs_heldout", [](JobSpec& s) { s.data.pairs_heldout = 0.6; }},
+      {"data.pairs_share", [](JobSpec& s) { s.data.pairs_share = -0.1; }},
       {"data.answer_field", [](JobSpec& s) { s.data.answer_field.clear(); }},
       {"data.max_prompt_tokens", [](JobSpec& s) { s.data.max_prompt_tokens = 0; }},
       {"data.epochs", [](JobSpec& s) { s.data.epochs = 0; }},
@@ -67,6 +71,12 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"objective.beta", [](JobSpec& s) { s.objective.beta = 0; }},
       {"objective.draws", [](JobSpec& s) { s.objective.draws = 0; }},
       {"objective.boundary", [](JobSpec& s) { s.objective.boundary = "dirty"; }},
+      {"objective.label_smoothing", [](JobSpec& s) { s.objective.label_smoothing = 0.5; }},
+      {"objective.label_smoothing",
+       [](JobSpec& s) {
+         s.objective.label_smoothing = 0.1;
+         s.objective.loss = PreferenceLossKind::kIpo;
+       }},
       {"objective.sft_weight", [](JobSpec& s) { s.objective.sft_weight = -1; }},
       {"training.steps", [](JobSpec& s) { s.training.steps = 0; }},
       {"training.steps", [](JobSpec& s) { s.training.steps = -1; }},
@@ -87,6 +97,23 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"training.max_skipped_steps", [](JobSpec& s) { s.training.max_skipped_steps = -1; }},
       {"training.max_prompts_without_pair",
        [](JobSpec& s) { s.training.max_prompts_without_pair = 0; }},
+      {"training.trainable", [](JobSpec& s) { s.training.trainable = {""}; }},
+      {"training.trainable",
+       [](JobSpec& s) {
+         s.training.trainable = {"*.mlp.*"};
+         s.training.lora.rank = 8;
+       }},
+      {"training.lora.rank", [](JobSpec& s) { s.training.lora.rank = -1; }},
+      {"training.lora.alpha", [](JobSpec& s) { s.training.lora.alpha = -1; }},
+      {"training.lora.save", [](JobSpec& s) { s.training.lora.save = "zip"; }},
+      {"training.lora.targets", [](JobSpec& s) { s.training.lora.targets = {"q_proj"}; }},
+      {"training.ranks", [](JobSpec& s) { s.training.ranks = 0; }},
+      {"training.min_ranks", [](JobSpec& s) { s.training.min_ranks = 2; }},
+      {"training.pairs_per_batch",
+       [](JobSpec& s) {
+         s.training.ranks = 8;
+         s.training.pairs_per_batch = 7;
+       }},
       {"evaluation.every_versions", [](JobSpec& s) { s.evaluation.every_versions = -1; }},
       {"evaluation.max_prompts", [](JobSpec& s) { s.evaluation.max_prompts = -1; }},
       {"evaluation.show_samples", [](JobSpec& s) { s.evaluation.show_samples = -1; }},
@@ -94,6 +121,12 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"replay.max_items", [](JobSpec& s) { s.replay.max_items = -1; }},
       {"replay.max_items", [](JobSpec& s) { s.replay.max_items = 10; }},
       {"replay.max_bytes", [](JobSpec& s) { s.replay.max_bytes = 1000; }},
+      {"replay.durability", [](JobSpec& s) { s.replay.durability = "tape"; }},
+      {"replay.selector", [](JobSpec& s) { s.replay.selector = "lifo"; }},
+      {"replay.priority", [](JobSpec& s) { s.replay.priority = "mood"; }},
+      {"replay.priority_exponent", [](JobSpec& s) { s.replay.priority_exponent = NAN; }},
+      {"replay.min_items", [](JobSpec& s) { s.replay.min_items = -1; }},
+      {"replay.samples_per_insert", [](JobSpec& s) { s.replay.samples_per_insert = -1; }},
       {"output", [](JobSpec& s) { s.output.clear(); }},
   };
   for (size_t i = 0; i < faults.size(); ++i) {

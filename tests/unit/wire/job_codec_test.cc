@@ -75,8 +75,12 @@ void Disturb(google::protobuf::Message* message) {
   const auto* reflection = message->GetReflection();
   for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
     const auto* field = message->GetDescriptor()->field(i);
-    if (field->is_repeated()) {  // only numbers are, so far
-      reflection->AddInt32(message, field, 3 + field->number());
+    if (field->is_repeated()) {
+      if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING) {
+        reflection->AddString(message, field, "disturbed");
+      } else {
+        reflection->AddInt32(message, field, 3 + field->number());
+      }
       continue;
     }
     switch (field->cpp_type()) {
@@ -121,18 +125,36 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_objective()->set_boundary("noisy");
   spec.mutable_objective()->set_draw_from("sequence");
   spec.mutable_objective()->set_staleness_correction("none");
+  spec.mutable_objective()->set_kind("vrpo");
+  spec.mutable_objective()->set_loss("ipo");
+  spec.mutable_data()->set_pairs_order("noise");
   spec.mutable_training()->set_schedule("cosine");
+  spec.mutable_training()->mutable_lora()->set_save("adapter");
+  spec.mutable_replay()->set_durability("log");
+  spec.mutable_replay()->set_selector("uniform");
+  spec.mutable_replay()->set_priority("learner");
   Disturb(&spec);
   // Limits that go together.
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
   spec.mutable_replay()->set_max_items(int64_t{1} << 33);
   spec.mutable_replay()->set_max_bytes(int64_t{1} << 50);
   spec.mutable_training()->set_warmup_steps(6);
-  const v1::JobSpec resolved = Resolve(spec);
-  std::string difference;
-  google::protobuf::util::MessageDifferencer differencer;
-  differencer.ReportDifferencesToString(&difference);
-  EXPECT_TRUE(differencer.Compare(spec, resolved)) << difference;
+  spec.mutable_training()->set_ranks(4);
+  spec.mutable_training()->set_min_ranks(2);
+  // Choices that exclude each other.
+  v1::JobSpec other = spec;
+  spec.mutable_objective()->clear_label_smoothing();
+  spec.mutable_training()->clear_trainable();
+  other.mutable_objective()->set_loss("sigmoid");
+  other.mutable_training()->mutable_lora()->Clear();
+  other.mutable_training()->mutable_lora()->set_save("merged");
+  for (const v1::JobSpec& disturbed : {spec, other}) {
+    const v1::JobSpec resolved = Resolve(disturbed);
+    std::string difference;
+    google::protobuf::util::MessageDifferencer differencer;
+    differencer.ReportDifferencesToString(&difference);
+    EXPECT_TRUE(differencer.Compare(disturbed, resolved)) << difference;
+  }
 }
 
 TEST(JobCodecTest, ResolvingAResolvedSpecificationChangesNothing) {
