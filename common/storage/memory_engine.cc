@@ -1,15 +1,20 @@
 #include "common/storage/memory_engine.h"
 
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/storage/operations_check.h"
 
 namespace dtrpo::storage {
 
 const MemoryEngine::Log* MemoryEngine::Find(absl::string_view log) const {
   auto it = logs_.find(log);
   return it == logs_.end() ? nullptr : &it->second;
+}
+
+absl::Status MemoryEngine::CheckOpen() const {
+  return closed_ ? absl::FailedPreconditionError("the store is closed") : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> MemoryEngine::Logs() const {
@@ -20,34 +25,30 @@ absl::StatusOr<std::vector<std::string>> MemoryEngine::Logs() const {
   return names;
 }
 
-absl::StatusOr<Confirmation> MemoryEngine::Append(absl::string_view log, Operations operations) {
+absl::StatusOr<Written> MemoryEngine::Write(absl::string_view log, Operations operations) {
   absl::MutexLock lock(&mutex_);
+  DTRPO_RETURN_IF_ERROR(CheckOpen());
   // All checks come before the first change: a refused step leaves nothing behind.
   const Log* existing = Find(log);
-  std::set<BodyId> added;
-  for (const auto& [id, body] : operations.bodies) {
-    bool in_use = existing != nullptr && existing->bodies.contains(id);
-    if (id < 0 || in_use || !added.insert(id).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("log '", log, "': body id ", id, " is negative or in use"));
-    }
-  }
-  for (const BodyRange& range : operations.deleted_bodies) {
-    if (range.first > range.end) {
-      return absl::InvalidArgumentError(absl::StrCat("log '", log, "': the range of bodies [",
-                                                     range.first, ", ", range.end,
-                                                     ") runs backwards"));
-    }
-  }
+  DTRPO_ASSIGN_OR_RETURN(
+      const BodyId next_body,
+      CheckOperations(log, operations, existing == nullptr ? 0 : existing->next_body));
 
   Log& target = logs_[std::string(log)];
+  target.next_body = next_body;
   for (std::string& record : operations.records) target.records.push_back(std::move(record));
   for (auto& [id, body] : operations.bodies) target.bodies.emplace(id, std::move(body));
   for (const BodyRange& range : operations.deleted_bodies) {
     target.bodies.erase(target.bodies.lower_bound(range.first),
                         target.bodies.lower_bound(range.end));
   }
-  return Confirmation{.position = target.last_position(), .durability = durability()};
+  return Written{.position = target.last_position(), .sequence = ++last_sequence_};
+}
+
+absl::StatusOr<Durability> MemoryEngine::Confirm(Sequence, Durability, absl::Duration) {
+  absl::ReaderMutexLock lock(&mutex_);
+  DTRPO_RETURN_IF_ERROR(CheckOpen());
+  return durability();
 }
 
 absl::StatusOr<std::vector<std::string>> MemoryEngine::ReadBodies(
@@ -85,18 +86,16 @@ absl::Status MemoryEngine::Replay(
 
 absl::Status MemoryEngine::WriteSnapshot(absl::string_view log, Snapshot snapshot) {
   absl::MutexLock lock(&mutex_);
+  DTRPO_RETURN_IF_ERROR(CheckOpen());
   const Log* existing = Find(log);
-  Position first = existing == nullptr ? 1 : existing->first_position();
-  Position last = existing == nullptr ? 0 : existing->last_position();
-  if (snapshot.position < first - 1 || snapshot.position > last) {
-    return absl::InvalidArgumentError(absl::StrCat("log '", log, "': a snapshot at position ",
-                                                   snapshot.position, " is outside [", first - 1,
-                                                   ", ", last, "]"));
-  }
+  const Position first = existing == nullptr ? 1 : existing->first_position();
+  const Position last = existing == nullptr ? 0 : existing->last_position();
+  DTRPO_RETURN_IF_ERROR(CheckSnapshot(log, snapshot, first, last));
   Log& target = logs_[std::string(log)];
   target.records.erase(target.records.begin(),
                        target.records.begin() + (snapshot.position - first + 1));
   target.snapshot = std::move(snapshot);
+  ++last_sequence_;
   return absl::OkStatus();
 }
 
@@ -105,6 +104,26 @@ absl::StatusOr<std::optional<Snapshot>> MemoryEngine::ReadSnapshot(absl::string_
   const Log* source = Find(log);
   if (source == nullptr) return std::optional<Snapshot>();
   return source->snapshot;
+}
+
+absl::StatusOr<LogSize> MemoryEngine::SizeOf(absl::string_view log) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  LogSize size;
+  const Log* source = Find(log);
+  if (source == nullptr) return size;
+  size.first = source->first_position();
+  size.last = source->last_position();
+  for (const std::string& record : source->records) {
+    size.record_bytes += static_cast<int64_t>(record.size());
+  }
+  if (source->snapshot) size.snapshot_bytes = static_cast<int64_t>(source->snapshot->state.size());
+  return size;
+}
+
+absl::Status MemoryEngine::Close() {
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+  return absl::OkStatus();
 }
 
 }  // namespace dtrpo::storage

@@ -27,10 +27,10 @@ using ::testing::HasSubstr;
 // Answers as the memory engine does until it is told to fail.
 class FailingEngine : public storage::MemoryEngine {
  public:
-  absl::StatusOr<storage::Confirmation> Append(absl::string_view log,
-                                               storage::Operations operations) override {
+  absl::StatusOr<storage::Written> Write(absl::string_view log,
+                                         storage::Operations operations) override {
     if (failing) return absl::InternalError("disk full");
-    return MemoryEngine::Append(log, std::move(operations));
+    return MemoryEngine::Write(log, std::move(operations));
   }
   absl::Status WriteSnapshot(absl::string_view log, storage::Snapshot snapshot) override {
     ++snapshots;
