@@ -19,6 +19,7 @@ ROOMS = {
     "common/job": "base trajectory",
     "common/text": "base",
     "common/checkpoint": "base",
+    "common/pairs": "base trajectory job text checkpoint",
     "common/weights": "base",
     "common/model": "base trajectory checkpoint",
     "common/diffusion": "base trajectory checkpoint model",
@@ -34,8 +35,8 @@ ROOMS = {
     "services/reference": "proto base trajectory job checkpoint weights model dtrpo rpc wire runtime",
     "services/rollout": "proto base trajectory job text checkpoint weights model diffusion reward "
                         "rpc wire runtime",
-    "services/learner": "proto base trajectory job text checkpoint weights model dtrpo training "
-                        "rpc wire runtime",
+    "services/learner": "proto base trajectory job text checkpoint pairs weights model dtrpo "
+                        "training rpc wire runtime",
 }
 # These may use everything.
 TOPS = {"tools", "tests", "cmake"}

@@ -6,7 +6,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 #include "common/text/json_fields.h"
 
@@ -206,26 +205,8 @@ absl::StatusOr<Preference> ParsePreferenceLine(absl::string_view line, const Pro
   return preference;
 }
 
-std::vector<RejectedLine> ReadPreferences(absl::string_view content, const PromptEncoder& encoder,
-                                          int64_t vocabulary_size,
-                                          const std::function<absl::Status(Preference)>& accept) {
-  std::vector<RejectedLine> rejects;
-  int64_t number = 0;
-  for (const absl::string_view line : absl::StrSplit(content, '\n')) {
-    ++number;
-    if (absl::StripAsciiWhitespace(line).empty()) continue;
-    absl::StatusOr<Preference> preference = ParsePreferenceLine(line, encoder, vocabulary_size);
-    absl::Status status = preference.status();
-    if (status.ok()) {
-      preference->line = number;
-      status = accept(*std::move(preference));
-    }
-    if (!status.ok()) {
-      rejects.push_back({number, std::string(status.message()),
-                         std::string(FirstCharacters(line, kBeginningCharacters))});
-    }
-  }
-  return rejects;
+RejectedLine MakeRejectedLine(int64_t number, std::string reason, absl::string_view line) {
+  return {number, std::move(reason), std::string(FirstCharacters(line, kBeginningCharacters))};
 }
 
 std::string RejectsJsonl(absl::Span<const RejectedLine> rejects) {

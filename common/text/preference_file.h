@@ -16,7 +16,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,7 +29,6 @@ namespace dtrpo::text {
 
 struct Preference {
   std::vector<int32_t> prompt_tokens, chosen_tokens, rejected_tokens;  // none is empty
-  int64_t line = 0;                                                    // from 1
 };
 
 struct RejectedLine {
@@ -44,11 +42,7 @@ inline constexpr int kBeginningCharacters = 200;
 absl::StatusOr<Preference> ParsePreferenceLine(absl::string_view line, const PromptEncoder& encoder,
                                                int64_t vocabulary_size);
 
-// Gives every line to `accept`. Returns those that can't be read or that it refuses, with its
-// words.
-std::vector<RejectedLine> ReadPreferences(absl::string_view content, const PromptEncoder& encoder,
-                                          int64_t vocabulary_size,
-                                          const std::function<absl::Status(Preference)>& accept);
+RejectedLine MakeRejectedLine(int64_t number, std::string reason, absl::string_view line);
 
 // One line each: {"line": 7, "reason": "...", "beginning": "..."}.
 std::string RejectsJsonl(absl::Span<const RejectedLine> rejects);

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <iostream>
@@ -11,11 +10,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "common/base/atomic_file.h"
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
+#include "common/pairs/pair_file.h"
+#include "common/pairs/pair_reader.h"
+#include "common/pairs/pair_rules.h"
 #include "common/training/training_state.h"
 #include "tools/dtrpo/output_folder.h"
 
@@ -23,7 +25,6 @@ namespace dtrpo::tools {
 namespace {
 
 constexpr absl::Duration kProgressEvery = absl::Seconds(5);
-constexpr size_t kShownRejects = 3;
 
 constexpr char kHelp[] = R"(A line of the pairs is one of
   {"prompt": "2+2=", "chosen": "4", "rejected": "5"}
@@ -74,16 +75,6 @@ int64_t PeakRssBytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-// At most `limit`, spread evenly; 0: all.
-std::vector<trajectory::PreferencePair> Spread(std::vector<trajectory::PreferencePair> pairs,
-                                               int64_t limit) {
-  const int64_t size = static_cast<int64_t>(pairs.size());
-  if (limit == 0 || size <= limit) return pairs;
-  std::vector<trajectory::PreferencePair> some;
-  for (int64_t i = 0; i < limit; ++i) some.push_back(std::move(pairs[i * size / limit]));
-  return some;
-}
-
 void PrintStep(const training::OfflineTrainer& trainer, const training::StepOutcome& outcome,
                double seconds) {
   const double left = seconds / static_cast<double>(trainer.step()) *
@@ -117,32 +108,42 @@ void TrainCommand::AddOptions(CLI::App* app) {
   AddTrainOptions(app, &options_);
 }
 
-absl::StatusOr<PairData> TrainCommand::ReadPairs(const checkpoint::CheckpointFolder& folder) const {
-  DTRPO_ASSIGN_OR_RETURN(const text::PromptEncoder encoder,
-                         text::PromptEncoder::Load(options_.model.path, !options_.raw_prompts));
-  DTRPO_ASSIGN_OR_RETURN(const trajectory::CanvasRules rules, CanvasRulesOf(folder, options_.job));
-  DTRPO_ASSIGN_OR_RETURN(const trajectory::OrderKind kind,
-                         trajectory::ParseOrderKind(options_.order));
-  DTRPO_ASSIGN_OR_RETURN(const trajectory::SyntheticOrder order, OrderOf(options_.job, kind));
-  DTRPO_ASSIGN_OR_RETURN(PairData data, ReadPairFile(options_.pairs_path, encoder, rules, order,
-                                                     options_.heldout_share));
-  base::FileSystem* const files = base::PosixFileSystem();
-  // An empty list replaces that of an earlier run.
-  if (!data.rejects.empty() || files->Exists(options_.rejects_path)) {
-    DTRPO_RETURN_IF_ERROR(
-        base::WriteFileAtomically(files, options_.rejects_path, text::RejectsJsonl(data.rejects)));
-  }
+absl::StatusOr<TrainCommand::Pairs> TrainCommand::ReadPairs(
+    const checkpoint::CheckpointFolder& folder) const {
+  const job::DataSpec& data = options_.job.data;
+  DTRPO_ASSIGN_OR_RETURN(const trajectory::CanvasRules rules,
+                         pairs::CanvasRulesOf(folder.descriptor(), folder.config(), options_.job));
+  DTRPO_ASSIGN_OR_RETURN(const trajectory::SyntheticOrder order, pairs::OrderOf(options_.job));
+  DTRPO_ASSIGN_OR_RETURN(text::PromptEncoder encoder,
+                         text::PromptEncoder::Load(folder.path(), data.apply_chat_template));
+  const pairs::PairReader reader(std::move(encoder), rules, order, data.pairs_heldout);
+  Pairs read;
+  absl::Time last_progress = absl::Now();
+  const auto progress = [&](double share) {
+    if (absl::Now() - last_progress < kProgressEvery) return true;
+    last_progress = absl::Now();
+    std::cerr << absl::StrFormat("train: %s: %.0f %% read", data.pairs, 100 * share) << std::endl;
+    return true;
+  };
+  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<pairs::PairFile> file,
+                         pairs::PairFile::Read(base::PosixFileSystem(), data.pairs, &reader,
+                                               {.rejects_path = options_.rejects_path,
+                                                .max_heldout = options_.heldout_pairs,
+                                                .progress = progress,
+                                                .usable = [&](trajectory::PreferencePair pair) {
+                                                  read.train.push_back(std::move(pair));
+                                                }}));
+  read.heldout = file->heldout();
+  const pairs::PairCounts& counts = file->counts();
   std::cerr << absl::StrFormat("train: %s: %d pairs to train on, %d held out, %d lines rejected",
-                               options_.pairs_path, data.train.size(), data.heldout.size(),
-                               data.rejects.size());
-  if (!data.rejects.empty()) std::cerr << ", listed in " << options_.rejects_path;
+                               data.pairs, counts.usable, counts.held_out, counts.rejected);
+  if (counts.rejected > 0) std::cerr << ", listed in " << options_.rejects_path;
   std::cerr << std::endl;
-  for (size_t i = 0; i < std::min(kShownRejects, data.rejects.size()); ++i) {
-    std::cerr << "train: rejected " << options_.pairs_path << ":" << data.rejects[i].line << ": "
-              << data.rejects[i].reason << std::endl;
+  for (const text::RejectedLine& reject : file->rejects()) {
+    std::cerr << "train: rejected " << data.pairs << ":" << reject.line << ": " << reject.reason
+              << std::endl;
   }
-  data.heldout = Spread(std::move(data.heldout), options_.heldout_pairs);
-  return data;
+  return read;
 }
 
 absl::Status TrainCommand::Train(training::OfflineTrainer& trainer,
@@ -189,14 +190,14 @@ absl::Status TrainCommand::Run() {
   DTRPO_ASSIGN_OR_RETURN(
       const std::unique_ptr<model::Transformer> reference,
       model::Transformer::Load(loaded.folder, {.dtype = loaded.model.model().dtype()}));
-  DTRPO_ASSIGN_OR_RETURN(PairData data, ReadPairs(loaded.folder));
+  DTRPO_ASSIGN_OR_RETURN(Pairs data, ReadPairs(loaded.folder));
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<training::OfflineTrainer> trainer,
                          training::OfflineTrainer::Create(std::move(loaded.model), reference.get(),
                                                           std::move(data.train), options_.job));
   DTRPO_RETURN_IF_ERROR(Train(*trainer, data.heldout));
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
       base::PosixFileSystem(), options_.output_path, trainer->model(), loaded.folder,
-      /*optimizer=*/nullptr, /*progress=*/{}, options_.max_shard_bytes));
+      /*optimizer=*/nullptr, /*progress=*/{}, {.max_shard_bytes = options_.max_shard_bytes}));
   std::cerr << "train: checkpoint " << options_.output_path << std::endl;
   std::cerr << absl::StrFormat(
                    "train: pairs=%d steps=%d seconds=%.3f pairs_per_second=%.3f peak_rss_bytes=%d",

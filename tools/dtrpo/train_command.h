@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/training/offline_trainer.h"
-#include "tools/dtrpo/pair_data.h"
+#include "common/trajectory/trajectory.h"
 #include "tools/dtrpo/subcommand.h"
 #include "tools/dtrpo/train_options.h"
 
@@ -19,9 +19,13 @@ class TrainCommand : public Subcommand {
   void AddOptions(CLI::App* app) override;
   absl::Status Run() override;
 
+  struct Pairs {
+    std::vector<trajectory::PreferencePair> train, heldout;  // in the order of the file
+  };
+
  private:
   // Pairs, with the lines that aren't pairs reported and listed.
-  absl::StatusOr<PairData> ReadPairs(const checkpoint::CheckpointFolder& folder) const;
+  absl::StatusOr<Pairs> ReadPairs(const checkpoint::CheckpointFolder& folder) const;
   // Until the last step, or until the user stops it.
   absl::Status Train(training::OfflineTrainer& trainer,
                      const std::vector<trajectory::PreferencePair>& heldout);

@@ -16,12 +16,19 @@ constexpr char kTrainingGroup[] = "Training";
 const std::map<std::string, job::Weighting> kWeightings = {{"steps", job::Weighting::kSteps},
                                                            {"one", job::Weighting::kOne},
                                                            {"mean", job::Weighting::kMean}};
+const std::map<std::string, job::ObjectiveKind> kObjectives = {
+    {"dtrpo", job::ObjectiveKind::kDtrpo},
+    {"exact", job::ObjectiveKind::kExact},
+    {"vrpo", job::ObjectiveKind::kVrpo},
+    {"random_mask", job::ObjectiveKind::kRandomMask}};
+const std::map<std::string, job::PreferenceLossKind> kLosses = {
+    {"sigmoid", job::PreferenceLossKind::kSigmoid}, {"ipo", job::PreferenceLossKind::kIpo}};
 const std::map<std::string, job::Schedule> kSchedules = {{"constant", job::Schedule::kConstant},
                                                          {"linear", job::Schedule::kLinear},
                                                          {"cosine", job::Schedule::kCosine}};
 
 void AddDataOptions(CLI::App* app, TrainOptions* o) {
-  app->add_option("--pairs", o->pairs_path, "preference pairs, JSONL")
+  app->add_option("--pairs", o->job.data.pairs, "preference pairs, JSONL")
       ->required()
       ->type_name("FILE");
   app->add_option("--output", o->output_path,
@@ -53,7 +60,7 @@ void AddDataOptions(CLI::App* app, TrainOptions* o) {
 }
 
 void AddOrderOptions(CLI::App* app, TrainOptions* o) {
-  app->add_option("--order", o->order,
+  app->add_option("--order", o->job.data.pairs_order,
                   "random: tokens in random order; noise: the noise schedule, where each step "
                   "unmasks tokens by chance")
       ->check(CLI::IsMember({"random", "noise"}))
@@ -73,14 +80,14 @@ void AddOrderOptions(CLI::App* app, TrainOptions* o) {
 }
 
 void AddHeldoutOptions(CLI::App* app, TrainOptions* o) {
-  app->add_option("--heldout-share", o->heldout_share,
+  app->add_option("--heldout-share", o->job.data.pairs_heldout,
                   "of the prompts, by hash: not trained on, but looked at; 0: none")
-      ->check(CLI::Range(0.0, 0.99))
+      ->check(CLI::Range(0.0, 0.5))
       ->type_name("X")
       ->group(kHeldoutGroup)
       ->capture_default_str();
   app->add_option("--heldout-pairs", o->heldout_pairs,
-                  "look at N of them at most, spread evenly; 0: all")
+                  "look at N of them at most, the same ones each time; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N")
       ->group(kHeldoutGroup)
@@ -98,11 +105,14 @@ void AddObjectiveOptions(CLI::App* app, job::ObjectiveSpec* objective, TrainOpti
       ->type_name("B")
       ->group(kObjectiveGroup)
       ->capture_default_str();
-  CLI::Option* exact =
-      app->add_flag("--exact", objective->exact, "score every step")->group(kObjectiveGroup);
-  app->add_option("--draws", objective->draws, "K steps of each block (see --draw-from)")
+  app->add_option("--objective", o->objective,
+                  "which states of an answer are scored: dtrpo: K steps of each block; exact: every "
+                  "step; vrpo: the ELBO by K noise levels; random_mask: K random masks")
+      ->check(CLI::IsMember({"dtrpo", "exact", "vrpo", "random_mask"}))
+      ->group(kObjectiveGroup)
+      ->capture_default_str();
+  app->add_option("--draws", objective->draws, "K (see --draw-from)")
       ->check(CLI::Range(1, 1 << 20))
-      ->excludes(exact)
       ->type_name("K")
       ->group(kObjectiveGroup)
       ->capture_default_str();
@@ -118,6 +128,21 @@ void AddObjectiveOptions(CLI::App* app, job::ObjectiveSpec* objective, TrainOpti
       ->capture_default_str();
   app->add_option("--boundary", objective->boundary, "where a block's first token is read")
       ->check(CLI::IsMember({"clean", "noisy", "exclude"}))
+      ->group(kObjectiveGroup)
+      ->capture_default_str();
+  app->add_option("--antithetic", objective->antithetic,
+                  "vrpo: noise levels in pairs t, 1 - t with complementary masks")
+      ->type_name("true|false")
+      ->group(kObjectiveGroup)
+      ->capture_default_str();
+  app->add_option("--loss", o->loss, "of the margin: sigmoid (DPO) or ipo")
+      ->check(CLI::IsMember({"sigmoid", "ipo"}))
+      ->group(kObjectiveGroup)
+      ->capture_default_str();
+  app->add_option("--label-smoothing", objective->label_smoothing,
+                  "probability that a pair's labels are wrong; sigmoid only")
+      ->check(CLI::Range(0.0, 0.499))
+      ->type_name("P")
       ->group(kObjectiveGroup)
       ->capture_default_str();
   app->add_flag("--length-normalised", objective->length_normalised,
@@ -197,13 +222,17 @@ void AddTrainingOptions(CLI::App* app, job::JobSpec* job, TrainOptions* o) {
 TrainOptions::TrainOptions() {
   job.sampling.unmask = "steps:4";
   job.data.epochs = 1;
+  job.data.pairs_heldout = 0.1;
 }
 
 void TrainOptions::Resolve() {
   if (rejects_path.empty()) {
     rejects_path = absl::StrCat(absl::StripSuffix(output_path, "/"), ".rejects.jsonl");
   }
+  job.data.apply_chat_template = !raw_prompts;
   job.objective.weighting = kWeightings.at(weighting);
+  job.objective.kind = kObjectives.at(objective);
+  job.objective.loss = kLosses.at(loss);
   job.training.schedule = kSchedules.at(schedule);
 }
 

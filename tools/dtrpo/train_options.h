@@ -14,14 +14,13 @@ namespace dtrpo::tools {
 
 struct TrainOptions {
   ModelOptions model;
-  std::string pairs_path;
   std::string output_path;
   std::string rejects_path;  // empty: beside the output
   bool raw_prompts = false;
-  std::string order = "random";
-  double heldout_share = 0.1;
   int64_t heldout_pairs = 256;  // evaluated at most; 0: all
   int64_t evaluate_every = 50;  // steps; 0: before and after only
+  std::string objective = "dtrpo";
+  std::string loss = "sigmoid";
   std::string weighting = "steps";
   std::string schedule = "linear";
   int64_t max_shard_bytes = checkpoint::kDefaultShardBytes;

@@ -134,30 +134,13 @@ TEST(PreferenceFileTest, NamesTheFieldOfWhatIsWrong) {
   }
 }
 
-TEST(PreferenceFileTest, NoLineIsLostLinesThatAreRefusedAreListedWithTheirBeginning) {
-  std::string longest = "é";  // two bytes a character
-  while (longest.size() < 600) longest += "é";
-  const std::string content =
-      "{\"prompt_tokens\": [1], \"chosen_tokens\": [2], "
-      "\"rejected_tokens\": [3]}\n\n" +
-      longest +
-      "\n"
-      "{\"prompt_tokens\": [7], \"chosen_tokens\": [2], "
-      "\"rejected_tokens\": [3]}\r\n\xff";
-  std::vector<int64_t> accepted;
-  const auto rejects =
-      ReadPreferences(content, NoTokenizer(), kVocabulary, [&](const Preference& p) {
-        if (p.prompt_tokens[0] == 7) return absl::InvalidArgumentError("is about seven");
-        accepted.push_back(p.line);
-        return absl::OkStatus();
-      });
-  EXPECT_THAT(accepted, ElementsAre(1));
-  ASSERT_EQ(rejects.size(), 3u);
-  EXPECT_EQ(rejects[0].line, 3);
-  EXPECT_EQ(rejects[0].reason, "not a JSON object");
+TEST(PreferenceFileTest, RejectedLinesAreListedAsJsonWithTheirBeginning) {
+  std::string longest = "\u00e9";  // two bytes a character
+  while (longest.size() < 600) longest += "\u00e9";
+  const std::vector<RejectedLine> rejects = {MakeRejectedLine(3, "not a JSON object", longest),
+                                             MakeRejectedLine(4, "is about \"seven\"", "{}"),
+                                             MakeRejectedLine(5, "not a JSON object", "\xff")};
   EXPECT_EQ(rejects[0].beginning, longest.substr(0, 2 * kBeginningCharacters));
-  EXPECT_EQ(rejects[1].line, 4);
-  EXPECT_EQ(rejects[1].reason, "is about seven");
 
   const std::string lines = RejectsJsonl(rejects);
   std::vector<nlohmann::json> read;
@@ -165,9 +148,9 @@ TEST(PreferenceFileTest, NoLineIsLostLinesThatAreRefusedAreListedWithTheirBeginn
     read.push_back(nlohmann::json::parse(lines.substr(begin, lines.find('\n', begin) - begin)));
   }
   ASSERT_EQ(read.size(), 3u);
-  EXPECT_EQ(read[1]["line"], 4);
-  EXPECT_EQ(read[1]["reason"], "is about seven");
+  EXPECT_EQ(read[0]["line"], 3);
   EXPECT_EQ(read[0]["beginning"], rejects[0].beginning);
+  EXPECT_EQ(read[1]["reason"], "is about \"seven\"");
   EXPECT_EQ(read[2]["beginning"], "\xef\xbf\xbd");  // the byte that is no character
 }
 
