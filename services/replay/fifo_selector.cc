@@ -4,9 +4,10 @@
 
 namespace dtrpo::replay {
 
-void FifoSelector::Add(ItemId item) {
-  DTRPO_CHECK(tickets_.emplace(item, next_ticket_).second) << "item " << item << " is held already";
-  queue_.emplace(next_ticket_++, item);
+void FifoSelector::Add(const Candidate& candidate) {
+  DTRPO_CHECK(tickets_.emplace(candidate.id, next_ticket_).second)
+      << "item " << candidate.id << " is held already";
+  queue_.emplace(next_ticket_++, candidate.id);
 }
 
 void FifoSelector::Remove(ItemId item) {

@@ -12,7 +12,7 @@ namespace dtrpo::replay {
 
 class FifoSelector : public Selector {
  public:
-  void Add(ItemId item) override;
+  void Add(const Candidate& candidate) override;
   void Remove(ItemId item) override;
   bool Holds(ItemId item) const override { return tickets_.contains(item); }
   int64_t size() const override { return static_cast<int64_t>(queue_.size()); }

@@ -1,12 +1,16 @@
 // One job's ReplayTable with what it needs to be shared: a lock, the log in front of it, and
 // waiting for batches. Thread-safe.
 //
-//   caller -> JobTable --- decide ---> ReplayTable
+//   caller -> JobTable --- decide ---> ReplayTable          under the lock
+//                |  --- write ---> StorageEngine         (the log is named by the job id)
 //                |  ^--- apply -----------^
-//                +--- log first --> StorageEngine (the log is named by the job id)
+//                +--- confirm --> StorageEngine          without it: callers share an fsync
 //
-// Nothing is answered before the storage engine has confirmed the records behind the answer. When
-// it can't, the call fails and the table is as before.
+// Nothing is answered before the engine has confirmed, at the table's durability, everything that
+// the answer rests upon: also a duplicate insert waits for the insert that it repeats. A write that
+// the engine refuses (a full disk) leaves the table as before. After any other error the engine
+// takes nothing more, every call fails with what happened, and `on_store_failed` is told: only the
+// log knows what is true then, so the process ends and starts again from it.
 #pragma once
 
 #include <cstdint>
@@ -30,20 +34,25 @@ namespace dtrpo::replay {
 
 inline constexpr char kJobClosed[] = "job_closed";        // FAILED_PRECONDITION
 inline constexpr char kShuttingDown[] = "shutting_down";  // UNAVAILABLE
+inline constexpr char kStoreSlow[] = "store_slow";        // UNAVAILABLE: perhaps stored, ask again
 
 // All outlive the table.
 struct JobTableDeps {
   storage::StorageEngine* engine;
   ReplayMetrics* metrics;
+  // Of tables with durability memory; null: `engine`.
+  storage::StorageEngine* memory_engine = nullptr;
   base::WaitStateRegistry* waits = nullptr;  // null: waits aren't registered
   base::Clock* clock = base::RealClock();
   int64_t records_per_snapshot = 10000;  // of the log, before a snapshot replaces them
+  std::function<void(const absl::Status&)> on_store_failed = nullptr;  // may be called often
 };
 
 // A pair and its bytes, which the table doesn't look into.
 struct StoredPair {
   int64_t version = 0;  // -1: external
   std::string body;
+  double priority = 0;
 };
 
 struct InsertOutcome {
@@ -76,6 +85,13 @@ struct EventPage {
   int64_t last_position = 0;  // of the log, not of the page
 };
 
+// What a table knows of an item, and the body.
+struct ItemView {
+  Item item;
+  bool available = false;  // fits the next batch
+  std::string body;
+};
+
 struct TableStats {
   TableOptions options;
   TableCounters counters;
@@ -89,6 +105,9 @@ struct TableStats {
   int64_t duplicate_inserts = 0;  // since the process started
   int32_t attempt = 0;
   bool checkpoint_wanted = false;
+  int64_t wanted_items = 0;
+  bool closed = false;
+  storage::Durability durability = storage::Durability::kMemory;  // that answers reach
 };
 
 class JobTable {
@@ -109,10 +128,22 @@ class JobTable {
   absl::StatusOr<RankBatch> GetBatch(const BatchRequest& request, absl::Time deadline,
                                      const std::function<bool()>& cancelled);
   absl::Status Acknowledge(int32_t attempt, int64_t up_to_batch);
+  // False: they were taken before, or serve no more.
+  absl::StatusOr<bool> UpdatePriorities(const BatchRequest& request,
+                                        const std::vector<double>& priorities);
   absl::Status SetMarks(int64_t newest_version, bool end_of_data, int64_t forget_epochs_below);
   absl::StatusOr<EventPage> PollEvents(int64_t after_position, int64_t max_events,
                                        int64_t acknowledged_position);
   TableStats Stats() const;
+  TableOptions options() const;
+  // At most `limit` items after `after`, by id, with their bodies. Fewer, or none, when some leave
+  // meanwhile; `*end` says whether there were no more.
+  absl::StatusOr<std::vector<ItemView>> ItemsAfter(ItemId after, int64_t limit, bool* end) const;
+  // NOT_FOUND for an item that isn't there (any more).
+  absl::StatusOr<ItemView> FindItem(ItemId id) const;
+
+  // FAILED_PRECONDITION "job_closed" or UNAVAILABLE "shutting_down", as every operation answers.
+  absl::Status CheckUsable() const;
 
   // Deletes everything but the fact that the job was closed.
   absl::Status Close();
@@ -120,25 +151,44 @@ class JobTable {
   void Stop();
 
  private:
-  JobTable(std::string job_id, const JobTableDeps& deps, ReplayTable table,
-           storage::Position logged_position, storage::Position snapshot_position);
+  // A rank's part of a batch, without bodies, and the items to read them of.
+  struct SlicePlan {
+    RankBatch batch;
+    std::vector<storage::BodyId> bodies;
+    storage::Sequence sequence = 0;
+  };
+
+  JobTable(std::string job_id, const JobTableDeps& deps, ReplayTable table);
 
   absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Logs and applies; confirms nothing.
   absl::Status Commit(const LogRecords& records, std::vector<StoredPair> pairs = {})
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WriteSnapshotWhenDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status FormUpTo(int64_t batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<RankBatch> ReadSlice(const BatchRequest& request)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<SlicePlan> AwaitSlice(const BatchRequest& request, absl::Time give_up,
+                                       const std::function<bool()>& cancelled)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  SlicePlan PlanSlice(const BatchRequest& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Waits until `sequence` is as durable as the table promises.
+  absl::StatusOr<storage::Durability> Confirm(storage::Sequence sequence) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status StoreFailure(const absl::Status& status) const;
+  ItemView ViewOf(const Item& item) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ReadBodiesOf(std::vector<ItemView>& items) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::string job_id_;
   const JobTableDeps deps_;
+  storage::StorageEngine* const engine_;
+  const storage::Durability level_;
 
   mutable absl::Mutex mutex_;
   ReplayTable table_ ABSL_GUARDED_BY(mutex_);
-  storage::Position logged_position_ ABSL_GUARDED_BY(mutex_);
-  storage::Position snapshot_position_ ABSL_GUARDED_BY(mutex_);
-  int64_t commits_ ABSL_GUARDED_BY(mutex_) = 0;  // what waiting calls watch
+  storage::Position logged_position_ ABSL_GUARDED_BY(mutex_) = 0;
+  storage::Position snapshot_position_ ABSL_GUARDED_BY(mutex_) = 0;
+  storage::Sequence written_ ABSL_GUARDED_BY(mutex_) = 0;  // what the table's state rests upon
+  int64_t commits_ ABSL_GUARDED_BY(mutex_) = 0;            // what waiting calls watch
   int64_t duplicate_inserts_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };

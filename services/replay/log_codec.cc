@@ -1,5 +1,6 @@
 #include "services/replay/log_codec.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -50,6 +51,7 @@ struct RecordEncoder {
       auto* added = stored->add_items();
       added->set_version(item.version);
       added->set_size_bytes(item.size_bytes);
+      added->set_priority(item.priority);
     }
   }
   void operator()(const PromptWithoutPair& fact) {
@@ -74,13 +76,20 @@ struct RecordEncoder {
   void operator()(const AttemptGranted& fact) { to.set_attempt_granted(fact.attempt); }
   void operator()(const EventsDropped& fact) { to.set_events_dropped(fact.up_to_position); }
   void operator()(const EpochsForgotten& fact) { to.set_epochs_forgotten(fact.below_epoch); }
+  void operator()(const PrioritiesUpdated& fact) {
+    auto* updated = to.mutable_priorities_updated();
+    updated->set_batch(fact.batch);
+    updated->set_first_entry(fact.first_entry);
+    updated->mutable_priorities()->Assign(fact.priorities.begin(), fact.priorities.end());
+  }
 };
 
 PromptStored StoredFromProto(const v1::ReplayStoredPrompt& from) {
   PromptStored fact = {
       .prompt = FromProto(from.prompt()), .first_item = from.first_item(), .items = {}};
   for (const auto& item : from.items()) {
-    fact.items.push_back({.version = item.version(), .size_bytes = item.size_bytes()});
+    fact.items.push_back(
+        {.version = item.version(), .size_bytes = item.size_bytes(), .priority = item.priority()});
   }
   return fact;
 }
@@ -131,6 +140,12 @@ absl::Status LedgerFromProto(const v1::ReplayTableSnapshot& from, PromptLedger* 
 
 // ---------------------------------------------------------------- parts
 
+// 0, as in logs from before there was a choice: sync.
+TableDurability DurabilityOf(v1::Durability from) {
+  return from == v1::DURABILITY_UNSPECIFIED ? TableDurability::kSync
+                                            : static_cast<TableDurability>(from - 1);
+}
+
 TableOptions FromProto(const v1::ReplayJobOptions& from) {
   return {.pairs_per_batch = from.pairs_per_batch(),
           .publish_every = from.publish_every(),
@@ -143,7 +158,14 @@ TableOptions FromProto(const v1::ReplayJobOptions& from) {
           .total_steps = from.total_steps(),
           .checkpoint_every = from.checkpoint_every(),
           .prefetch_batches = 0,
-          .first_batch = from.first_batch()};
+          .first_batch = from.first_batch(),
+          .durability = DurabilityOf(from.durability()),
+          .selector = static_cast<SelectorKind>(from.selector()),
+          .priority = static_cast<PrioritySource>(from.priority()),
+          .priority_exponent = from.priority_exponent(),
+          .min_items = from.min_items(),
+          .samples_per_insert = from.samples_per_insert(),
+          .vocabulary_size = from.vocabulary_size()};
 }
 
 void ToProto(const TableOptions& from, v1::ReplayJobOptions* to) {
@@ -158,6 +180,13 @@ void ToProto(const TableOptions& from, v1::ReplayJobOptions* to) {
   to->set_total_steps(from.total_steps);
   to->set_checkpoint_every(from.checkpoint_every);
   to->set_first_batch(from.first_batch);
+  to->set_durability(static_cast<v1::Durability>(static_cast<int>(from.durability) + 1));
+  to->set_selector(static_cast<v1::ReplaySelector>(from.selector));
+  to->set_priority(static_cast<v1::ReplayPriority>(from.priority));
+  to->set_priority_exponent(from.priority_exponent);
+  to->set_min_items(from.min_items);
+  to->set_samples_per_insert(from.samples_per_insert);
+  to->set_vocabulary_size(from.vocabulary_size);
 }
 
 PromptKey FromProto(const v1::PromptKey& from) {
@@ -225,6 +254,14 @@ absl::StatusOr<LogRecord> DecodeRecord(absl::string_view bytes) {
       return EventsDropped{from.events_dropped()};
     case Record::kEpochsForgotten:
       return EpochsForgotten{from.epochs_forgotten()};
+    case Record::kPrioritiesUpdated: {
+      const auto& updated = from.priorities_updated();
+      return PrioritiesUpdated{
+          .batch = updated.batch(),
+          .first_entry = updated.first_entry(),
+          .priorities = {updated.priorities().begin(), updated.priorities().end()}};
+    }
+    case Record::kExternalEnded:
     case Record::FACT_NOT_SET:
       break;
   }
@@ -244,6 +281,7 @@ std::string EncodeSnapshot(const TableSnapshot& snapshot) {
   to.set_consumed_items(snapshot.counters.consumed_items);
   to.set_next_item(snapshot.next_item);
   to.set_largest_prompt_bytes(snapshot.largest_prompt_bytes);
+  to.set_highest_priority(snapshot.highest_priority);
   to.set_formed_batch(snapshot.formed_batch);
   to.set_acknowledged_batch(snapshot.acknowledged_batch);
   to.set_newest_version(snapshot.newest_version);
@@ -259,6 +297,7 @@ std::string EncodeSnapshot(const TableSnapshot& snapshot) {
     added->set_size_bytes(item.size_bytes);
     added->set_uses(item.uses);
     added->set_unacknowledged(item.unacknowledged);
+    added->set_priority(item.priority);
   }
   SetItems(snapshot.available, to.mutable_available());
   for (const Batch& batch : snapshot.batches) {
@@ -267,6 +306,7 @@ std::string EncodeSnapshot(const TableSnapshot& snapshot) {
     for (const BatchEntry& entry : batch.entries) {
       added->add_items(entry.item);
       added->add_use_indices(entry.use_index);
+      added->add_priority_updated(entry.priority_updated);
     }
     added->set_last(batch.last);
   }
@@ -299,6 +339,7 @@ absl::StatusOr<TableSnapshot> DecodeSnapshot(absl::string_view bytes) {
                                    .consumed_items = from.consumed_items()},
                       .next_item = from.next_item(),
                       .largest_prompt_bytes = from.largest_prompt_bytes(),
+                      .highest_priority = std::max(1.0, from.highest_priority()),
                       .formed_batch = from.formed_batch(),
                       .acknowledged_batch = from.acknowledged_batch(),
                       .newest_version = from.newest_version(),
@@ -316,18 +357,23 @@ absl::StatusOr<TableSnapshot> DecodeSnapshot(absl::string_view bytes) {
                         .version = item.version(),
                         .size_bytes = item.size_bytes(),
                         .uses = item.uses(),
-                        .unacknowledged = item.unacknowledged()});
+                        .unacknowledged = item.unacknowledged(),
+                        .priority = item.priority()});
   }
   for (const auto& batch : from.batches()) {
-    if (batch.items_size() != batch.use_indices_size()) {
-      return absl::DataLossError(absl::StrCat("snapshot: batch ", batch.number(), " has ",
-                                              batch.items_size(), " items and ",
-                                              batch.use_indices_size(), " use indices"));
+    if (batch.items_size() != batch.use_indices_size() ||
+        batch.items_size() != batch.priority_updated_size()) {
+      return absl::DataLossError(
+          absl::StrCat("snapshot: batch ", batch.number(), " has ", batch.items_size(), " items, ",
+                       batch.use_indices_size(), " use indices and ", batch.priority_updated_size(),
+                       " marks of updated priorities"));
     }
     Batch& added = to.batches.emplace_back(
         Batch{.number = batch.number(), .entries = {}, .last = batch.last()});
     for (int i = 0; i < batch.items_size(); ++i) {
-      added.entries.push_back({.item = batch.items(i), .use_index = batch.use_indices(i)});
+      added.entries.push_back({.item = batch.items(i),
+                               .use_index = batch.use_indices(i),
+                               .priority_updated = batch.priority_updated(i)});
     }
   }
   DTRPO_RETURN_IF_ERROR(LedgerFromProto(from, &to.ledger));

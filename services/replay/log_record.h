@@ -29,6 +29,7 @@ struct PromptKey {
 struct NewItem {
   int64_t version = 0;  // oldest weights version with a hand in it; -1: external
   int64_t size_bytes = 0;
+  double priority = 0;  // the reward gap, or what the table gives new items
 
   bool operator==(const NewItem&) const = default;
 };
@@ -53,6 +54,13 @@ struct BatchFormed {
 struct ItemsWithdrawn {  // they fit no future batch
   std::vector<ItemId> items;
 };
+// What the learner says of items of a batch that isn't acknowledged: entries first_entry, ... of
+// it.
+struct PrioritiesUpdated {
+  int64_t batch = 0;
+  int64_t first_entry = 0;
+  std::vector<double> priorities;
+};
 struct BatchesAcknowledged {
   int64_t up_to_batch = 0;
 };
@@ -73,9 +81,10 @@ struct EpochsForgotten {
   int64_t below_epoch = 0;
 };
 
-using LogRecord = std::variant<JobOpened, JobClosed, PromptStored, PromptWithoutPair, BatchFormed,
-                               ItemsWithdrawn, BatchesAcknowledged, ItemsDeleted, VersionPublished,
-                               DataEnded, AttemptGranted, EventsDropped, EpochsForgotten>;
+using LogRecord =
+    std::variant<JobOpened, JobClosed, PromptStored, PromptWithoutPair, BatchFormed, ItemsWithdrawn,
+                 BatchesAcknowledged, ItemsDeleted, VersionPublished, DataEnded, AttemptGranted,
+                 EventsDropped, EpochsForgotten, PrioritiesUpdated>;
 using LogRecords = std::vector<LogRecord>;
 
 }  // namespace dtrpo::replay

@@ -7,8 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/serve.h"
-#include "common/trajectory/trajectory.h"
-#include "common/wire/trajectory_codec.h"
+#include "services/replay/inserted_items.h"
+#include "services/replay/item_body.h"
+#include "services/replay/item_list.h"
 #include "services/replay/log_codec.h"
 
 namespace dtrpo::replay {
@@ -29,28 +30,6 @@ v1::Durability ToProto(storage::Durability durability) {
   return v1::DURABILITY_UNSPECIFIED;
 }
 
-// The oldest weights that had a hand in either answer; -1 when neither names any.
-int64_t OldestVersion(const trajectory::PreferencePair& pair) {
-  const int64_t chosen = trajectory::OldestVersion(pair.chosen);
-  const int64_t rejected = trajectory::OldestVersion(pair.rejected);
-  return chosen < 0 || rejected < 0 ? std::max(chosen, rejected) : std::min(chosen, rejected);
-}
-
-absl::StatusOr<std::vector<StoredPair>> PairsOf(const v1::InsertRequest& request) {
-  if (request.no_pair() != request.pairs().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("no_pair: ", request.no_pair() ? "set beside " : "not set with ",
-                     request.pairs_size(), " pairs"));
-  }
-  std::vector<StoredPair> pairs;
-  for (int i = 0; i < request.pairs_size(); ++i) {
-    DTRPO_ASSIGN_OR_RETURN(const trajectory::PreferencePair pair,
-                           base::Annotate(wire::FromProto(request.pairs(i)), "pairs[", i, "]"));
-    pairs.push_back({.version = OldestVersion(pair), .body = request.pairs(i).SerializeAsString()});
-  }
-  return pairs;
-}
-
 absl::Status FillBatch(RankBatch batch, v1::GetBatchResponse* response) {
   response->set_batch(batch.number);
   response->set_policy_version(batch.policy_version);
@@ -58,10 +37,11 @@ absl::Status FillBatch(RankBatch batch, v1::GetBatchResponse* response) {
   response->set_last(batch.last);
   for (const RankBatch::Entry& entry : batch.entries) {
     v1::BatchItem* item = response->add_items();
-    if (!item->mutable_pair()->ParseFromString(entry.body)) {
-      return absl::DataLossError(absl::StrCat("batch ", batch.number, ": pair ",
-                                              response->items_size() - 1, " can't be read back"));
-    }
+    DTRPO_ASSIGN_OR_RETURN(v1::ReplayItemBody body,
+                           base::Annotate(DecodeItemBody(entry.body), "batch ", batch.number,
+                                          ", entry ", response->items_size() - 1));
+    if (body.has_pair()) item->mutable_pair()->Swap(body.mutable_pair());
+    if (body.has_group()) item->mutable_group()->Swap(body.mutable_group());
     item->set_use_index(entry.use_index);
     item->set_lag_versions(entry.lag_versions);
   }
@@ -85,6 +65,9 @@ void FillStats(const TableStats& stats, v1::GetReplayStatsResponse* response) {
   response->set_checkpoint_wanted(stats.checkpoint_wanted);
   response->set_newest_version(stats.newest_version);
   response->set_attempt(stats.attempt);
+  response->set_consumed_items(stats.counters.consumed_items);
+  response->set_wanted_items(stats.wanted_items);
+  response->set_durability(ToProto(stats.durability));
 }
 
 }  // namespace
@@ -106,7 +89,8 @@ grpc::Status ReplayService::Insert(grpc::ServerContext* context, const v1::Inser
                                    v1::InsertResponse* response) {
   return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
     DTRPO_ASSIGN_OR_RETURN(JobTable * table, store_->Find(request->job().job_id()));
-    DTRPO_ASSIGN_OR_RETURN(std::vector<StoredPair> pairs, PairsOf(*request));
+    DTRPO_ASSIGN_OR_RETURN(std::vector<StoredPair> pairs,
+                           InsertedItems(*request, table->options().vocabulary_size));
     const PromptKey key = {.epoch = request->epoch(),
                            .prompt_index = request->prompt_index(),
                            .attempt = request->prompt_attempt()};
@@ -174,6 +158,59 @@ grpc::Status ReplayService::GetReplayStats(grpc::ServerContext* context,
   return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
     DTRPO_ASSIGN_OR_RETURN(JobTable * table, store_->Find(request->job().job_id()));
     FillStats(table->Stats(), response);
+    const storage::StoreSize size = store_->SizeOnDisk();
+    response->set_disk_bytes(size.disk_bytes);
+    response->set_free_disk_bytes(size.free_bytes);
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status ReplayService::UpdatePriorities(grpc::ServerContext* context,
+                                             const v1::UpdatePrioritiesRequest* request,
+                                             v1::UpdatePrioritiesResponse* response) {
+  return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
+    DTRPO_ASSIGN_OR_RETURN(JobTable * table, store_->Find(request->job().job_id()));
+    const BatchRequest batch = {.batch = request->batch(),
+                                .attempt = request->job().attempt(),
+                                .rank = request->rank(),
+                                .world = request->world()};
+    DTRPO_ASSIGN_OR_RETURN(
+        const bool taken, table->UpdatePriorities(
+                              batch, {request->priorities().begin(), request->priorities().end()}));
+    response->set_duplicate(!taken);
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status ReplayService::ListItems(grpc::ServerContext* context,
+                                      const v1::ListItemsRequest* request,
+                                      v1::ListItemsResponse* response) {
+  return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
+    DTRPO_ASSIGN_OR_RETURN(JobTable * table, store_->Find(request->job().job_id()));
+    return ListPage(*table, *request, response);
+  });
+}
+
+grpc::Status ReplayService::GetItem(grpc::ServerContext* context, const v1::GetItemRequest* request,
+                                    v1::GetItemResponse* response) {
+  return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
+    DTRPO_ASSIGN_OR_RETURN(JobTable * table, store_->Find(request->job().job_id()));
+    DTRPO_ASSIGN_OR_RETURN(ItemView view, table->FindItem(request->item()));
+    return FillItem(std::move(view), response->mutable_item());
+  });
+}
+
+grpc::Status ReplayService::ListReplayJobs(grpc::ServerContext* context,
+                                           const v1::ListReplayJobsRequest*,
+                                           v1::ListReplayJobsResponse* response) {
+  return rpc::Serve(*context, [&](const rpc::IncomingCall&) {
+    for (const auto& [job_id, table] : store_->All()) {
+      const TableStats stats = table->Stats();
+      auto* job = response->add_jobs();
+      job->set_job_id(job_id);
+      job->set_closed(stats.closed);
+      if (!stats.closed) FillStats(stats, job->mutable_stats());
+    }
     return absl::OkStatus();
   });
 }

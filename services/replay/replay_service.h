@@ -30,6 +30,16 @@ class ReplayService final : public v1::ReplayService::Service {
   grpc::Status GetReplayStats(grpc::ServerContext* context,
                               const v1::GetReplayStatsRequest* request,
                               v1::GetReplayStatsResponse* response) override;
+  grpc::Status UpdatePriorities(grpc::ServerContext* context,
+                                const v1::UpdatePrioritiesRequest* request,
+                                v1::UpdatePrioritiesResponse* response) override;
+  grpc::Status ListItems(grpc::ServerContext* context, const v1::ListItemsRequest* request,
+                         v1::ListItemsResponse* response) override;
+  grpc::Status GetItem(grpc::ServerContext* context, const v1::GetItemRequest* request,
+                       v1::GetItemResponse* response) override;
+  grpc::Status ListReplayJobs(grpc::ServerContext* context,
+                              const v1::ListReplayJobsRequest* request,
+                              v1::ListReplayJobsResponse* response) override;
 
  private:
   ReplayStore* const store_;

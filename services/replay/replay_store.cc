@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/logging.h"
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
 
@@ -10,6 +11,7 @@ namespace dtrpo::replay {
 namespace {
 
 constexpr size_t kMaxJobIdBytes = 256;
+constexpr absl::Duration kProgressInterval = absl::Seconds(2);
 
 absl::Status CheckJobId(absl::string_view job_id) {
   if (job_id.empty()) return absl::InvalidArgumentError("job.job_id: is empty");
@@ -33,9 +35,22 @@ ReplayStore::ReplayStore(const JobTableDeps& deps, int32_t prefetch_batches)
 absl::Status ReplayStore::Restore() {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> jobs, deps_.engine->Logs());
+  const absl::Time start = deps_.clock->Now();
+  absl::Time told = start;
+  int64_t items = 0;
   for (const std::string& job_id : jobs) {
-    DTRPO_ASSIGN_OR_RETURN(tables_[job_id], JobTable::Restore(job_id, deps_));
+    if (const absl::Time now = deps_.clock->Now(); now - told >= kProgressInterval) {
+      told = now;
+      base::LogInfo("recovering",
+                    {{"jobs", tables_.size()}, {"of", jobs.size()}, {"next", job_id}});
+    }
+    DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<JobTable> table, JobTable::Restore(job_id, deps_));
+    items += table->Stats().items;
+    tables_.emplace(job_id, std::move(table));
   }
+  base::LogInfo("recovered", {{"jobs", jobs.size()},
+                              {"items", items},
+                              {"seconds", absl::ToDoubleSeconds(deps_.clock->Now() - start)}});
   return absl::OkStatus();
 }
 
@@ -52,9 +67,8 @@ absl::Status ReplayStore::Open(const std::string& job_id, TableOptions options) 
     tables_.emplace(job_id, std::move(table));
     return absl::OkStatus();
   }
-  // Any operation tells whether the job was closed; this one changes nothing.
-  DTRPO_RETURN_IF_ERROR(it->second->SetMarks(0, false, 0));
-  TableOptions known = it->second->Stats().options;
+  DTRPO_RETURN_IF_ERROR(it->second->CheckUsable());
+  TableOptions known = it->second->options();
   known.first_batch = options.first_batch;
   known.prefetch_batches = options.prefetch_batches;
   if (known == options) return absl::OkStatus();
@@ -85,6 +99,17 @@ absl::StatusOr<JobTable*> ReplayStore::Find(absl::string_view job_id) const {
   absl::Status status = absl::NotFoundError(absl::StrCat("job ", job_id, " was not opened here"));
   base::SetReason(status, kUnknownJob);
   return status;
+}
+
+std::vector<std::pair<std::string, JobTable*>> ReplayStore::All() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<std::pair<std::string, JobTable*>> all;
+  for (const auto& [job_id, table] : tables_) all.emplace_back(job_id, table.get());
+  return all;
+}
+
+storage::StoreSize ReplayStore::SizeOnDisk() const {
+  return deps_.engine->Size().value_or(storage::StoreSize());
 }
 
 int64_t ReplayStore::jobs() const {

@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -25,7 +27,8 @@ class ReplayStore {
   // `prefetch_batches`: of every job opened here; 0: job::kPrefetchBatches.
   explicit ReplayStore(const JobTableDeps& deps, int32_t prefetch_batches = 0);
 
-  // Rebuilds every job in the engine. Call once, before the first request.
+  // Rebuilds every job in the engine, and says in the log how far it is. Call once, before the
+  // first request.
   absl::Status Restore();
 
   // Repeating it with the same options changes nothing.
@@ -36,6 +39,10 @@ class ReplayStore {
   // Tables live as long as the store.
   absl::StatusOr<JobTable*> Find(absl::string_view job_id) const;
   int64_t jobs() const;
+  // By id; the closed ones too.
+  std::vector<std::pair<std::string, JobTable*>> All() const;
+  // Of the engine's files; -1 where it can't tell.
+  storage::StoreSize SizeOnDisk() const;
 
   // See JobTable::Stop.
   void Stop();

@@ -2,23 +2,25 @@
 #include "services/replay/replay_table.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/base/check.h"
 #include "common/job/job_limits.h"
-#include "services/replay/fifo_selector.h"
 
 namespace dtrpo::replay {
 
 ReplayTable::ReplayTable(const TableOptions& options)
-    : options_(options), selector_(std::make_unique<FifoSelector>()) {
+    : options_(options), limiter_(options), selector_(MakeSelector(options)) {
   formed_batch_ = acknowledged_batch_ = options.first_batch - 1;
 }
 
 ReplayTable::ReplayTable(const TableSnapshot& snapshot)
     : options_(snapshot.options),
+      limiter_(snapshot.options),
       counters_(snapshot.counters),
       next_item_(snapshot.next_item),
       largest_prompt_bytes_(snapshot.largest_prompt_bytes),
+      highest_priority_(snapshot.highest_priority),
       formed_batch_(snapshot.formed_batch),
       acknowledged_batch_(snapshot.acknowledged_batch),
       newest_version_(snapshot.newest_version),
@@ -26,7 +28,7 @@ ReplayTable::ReplayTable(const TableSnapshot& snapshot)
       end_of_data_(snapshot.end_of_data),
       last_formed_(snapshot.last_formed),
       closed_(snapshot.closed),
-      selector_(std::make_unique<FifoSelector>()),
+      selector_(MakeSelector(snapshot.options)),
       ledger_(snapshot.ledger) {
   for (const Item& item : snapshot.items) {
     items_.emplace(item.id, item);
@@ -42,6 +44,7 @@ TableSnapshot ReplayTable::ToSnapshot() const {
                             .counters = counters_,
                             .next_item = next_item_,
                             .largest_prompt_bytes = largest_prompt_bytes_,
+                            .highest_priority = highest_priority_,
                             .formed_batch = formed_batch_,
                             .acknowledged_batch = acknowledged_batch_,
                             .newest_version = newest_version_,
@@ -85,7 +88,24 @@ const Batch& ReplayTable::batch(int64_t n) const {
 bool ReplayTable::CheckpointWanted() const {
   const bool full = items() + options_.max_pairs_per_prompt > options_.max_items ||
                     bytes_ + largest_prompt_bytes_ > options_.max_bytes;
-  return full && !batches_.empty() && !end_of_data_ && available_items() < options_.pairs_per_batch;
+  return full && !batches_.empty() && !end_of_data_ && available_items() < wanted_items();
+}
+
+const Item* ReplayTable::FindItem(ItemId id) const {
+  auto it = items_.find(id);
+  return it == items_.end() ? nullptr : &it->second;
+}
+
+std::vector<Item> ReplayTable::ItemsAfter(ItemId after, int64_t limit) const {
+  std::vector<Item> items;
+  for (const auto& [id, item] : items_) {
+    if (id > after) items.push_back(item);
+  }
+  auto by_id = [](const Item& a, const Item& b) { return a.id < b.id; };
+  const auto wanted = std::min<int64_t>(std::max<int64_t>(limit, 0), std::ssize(items));
+  std::partial_sort(items.begin(), items.begin() + wanted, items.end(), by_id);
+  items.resize(wanted);
+  return items;
 }
 
 const Item& ReplayTable::item(ItemId id) const {
@@ -106,7 +126,7 @@ void ReplayTable::Apply(const LogRecord& record) {
 }
 
 void ReplayTable::MakeAvailable(const Item& item) {
-  selector_->Add(item.id);
+  selector_->Add({.id = item.id, .version = item.version, .priority = item.priority});
   if (item.version >= 0) available_by_version_.emplace(item.version, item.id);
 }
 
@@ -132,7 +152,8 @@ void ReplayTable::On(const PromptStored& record) {
     const Item item = {.id = next_item_++,
                        .prompt = record.prompt,
                        .version = added.version,
-                       .size_bytes = added.size_bytes};
+                       .size_bytes = added.size_bytes,
+                       .priority = added.priority};
     prompt_bytes += item.size_bytes;
     items_.emplace(item.id, item);
     MakeAvailable(item);
@@ -153,13 +174,13 @@ void ReplayTable::On(const BatchFormed& record) {
   Batch batch = {.number = record.batch, .entries = {}, .last = record.last};
   for (ItemId id : record.items) {
     Item& used = item(id);
-    DTRPO_CHECK(FitsBatch(used.version, record.batch) && used.uses < options_.max_uses)
+    DTRPO_CHECK(FitsBatch(used.version, record.batch) && used.uses < limiter_.UsesOf(id))
         << "item " << id << " doesn't fit batch " << record.batch;
     batch.entries.push_back({.item = id, .use_index = used.uses});
     MakeUnavailable(used);
     ++used.uses;
     assigned_items_ += ++used.unacknowledged == 1;
-    if (used.uses < options_.max_uses) MakeAvailable(used);
+    if (used.uses < limiter_.UsesOf(id)) MakeAvailable(used);
     ledger_.ItemUsed(used.prompt);
   }
   batches_.emplace(record.batch, std::move(batch));
@@ -169,6 +190,19 @@ void ReplayTable::On(const BatchFormed& record) {
 
 void ReplayTable::On(const ItemsWithdrawn& record) {
   for (ItemId id : record.items) MakeUnavailable(item(id));
+}
+
+void ReplayTable::On(const PrioritiesUpdated& record) {
+  std::vector<BatchEntry>& entries = batches_.at(record.batch).entries;
+  for (size_t i = 0; i < record.priorities.size(); ++i) {
+    BatchEntry& entry = entries[record.first_entry + static_cast<int64_t>(i)];
+    if (entry.priority_updated) continue;
+    entry.priority_updated = true;
+    Item& scored = item(entry.item);
+    scored.priority = record.priorities[i];
+    highest_priority_ = std::max(highest_priority_, scored.priority);
+    if (selector_->Holds(scored.id)) selector_->SetPriority(scored.id, scored.priority);
+  }
 }
 
 void ReplayTable::On(const BatchesAcknowledged& record) {

@@ -18,6 +18,8 @@
 //  5. An item that fits no future batch leaves at once: V(next n) - version > S. The next batch
 //     *not yet formed* is what counts; the newest published version can't be ahead of it.
 //  6. A full table refuses inserts and never drops an item.
+//  7. Draws stay at or below samples_per_insert * inserted items (sample_limiter.h).
+//  8. The learner's priorities for an item of batch n are taken once.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +34,7 @@
 #include "absl/status/statusor.h"
 #include "services/replay/log_record.h"
 #include "services/replay/prompt_ledger.h"
+#include "services/replay/sample_limiter.h"
 #include "services/replay/selector.h"
 #include "services/replay/table_options.h"
 #include "services/replay/table_snapshot.h"
@@ -73,6 +76,10 @@ class ReplayTable {
   // Forms batch formed_batch() + 1.
   absl::StatusOr<LogRecords> PlanNextBatch() const;
   absl::StatusOr<LogRecords> PlanAcknowledge(int64_t up_to_batch) const;
+  // The learner's priorities for the slice of batch n that rank `rank` of `world` has. No records:
+  // they were taken before, or the batch is acknowledged and its items have served.
+  absl::StatusOr<LogRecords> PlanPriorities(int64_t n, int64_t rank, int64_t world,
+                                            const std::vector<double>& priorities) const;
 
   // The coordinator's marks; each only ever rises, so a late or repeated call changes nothing.
   LogRecords PlanMarks(int64_t newest_version, bool end_of_data, int64_t forget_epochs_below) const;
@@ -105,8 +112,15 @@ class ReplayTable {
   int64_t assigned_items() const { return assigned_items_; }     // in an unacknowledged batch
   ItemId next_item() const { return next_item_; }
 
+  // Items that must fit the next batch for it to be formed whole.
+  int64_t wanted_items() const { return limiter_.WantedItems(formed_batch_ + 1); }
   // The next batch lacks items and there is no room for more until batches are acknowledged.
   bool CheckpointWanted() const;
+  bool Available(ItemId id) const { return selector_->Holds(id); }  // fits the next batch
+  // nullptr: there is none.
+  const Item* FindItem(ItemId id) const;
+  // At most `limit` items after `after`, by id. O(items) for the table.
+  std::vector<Item> ItemsAfter(ItemId after, int64_t limit) const;
 
   TableSnapshot ToSnapshot() const;
 
@@ -127,6 +141,7 @@ class ReplayTable {
   void On(const AttemptGranted& record);
   void On(const EventsDropped& record);
   void On(const EpochsForgotten& record);
+  void On(const PrioritiesUpdated& record);
 
   const Item& item(ItemId id) const;
   Item& item(ItemId id);
@@ -134,9 +149,11 @@ class ReplayTable {
   void MakeUnavailable(const Item& item);
 
   TableOptions options_;
+  SampleLimiter limiter_;
   TableCounters counters_;
   ItemId next_item_ = 1;
   int64_t largest_prompt_bytes_ = 0;
+  double highest_priority_ = 1;
   int64_t formed_batch_ = 0;
   int64_t acknowledged_batch_ = 0;
   int64_t newest_version_ = 0;

@@ -3,10 +3,13 @@
 #include <iterator>
 #include <map>
 #include <unordered_set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
+#include "services/replay/batch_slice.h"
+#include "services/replay/prioritised_selector.h"
 #include "services/replay/replay_table.h"
 
 namespace dtrpo::replay {
@@ -67,7 +70,12 @@ absl::StatusOr<LogRecords> ReplayTable::PlanInsert(const PromptKey& prompt,
   }
   DTRPO_RETURN_IF_ERROR(CheckRoom(count, size_bytes));
 
-  LogRecords records = {PromptStored{prompt, next_item_, items}};
+  PromptStored stored = {prompt, next_item_, items};
+  if (options_.priority == PrioritySource::kLearner) {
+    // As if it were the most interesting one, so that the learner soon says what it is.
+    for (NewItem& item : stored.items) item.priority = highest_priority_;
+  }
+  LogRecords records = {std::move(stored)};
   if (!stale.items.empty()) {
     records.push_back(stale);
     records.push_back(ItemsDeleted{stale.items});
@@ -90,11 +98,11 @@ absl::Status ReplayTable::CheckRoom(int64_t items, int64_t bytes) const {
   }
   const bool full = this->items() + items > options_.max_items;
   if (!full && bytes_ + bytes <= options_.max_bytes) return absl::OkStatus();
-  if (!full && batches_.empty() && available_items() < options_.pairs_per_batch) {
+  if (!full && batches_.empty() && available_items() < wanted_items()) {
     // Nothing will ever leave: no batch to acknowledge, and none can be formed.
     return WithReason(absl::FailedPreconditionError(absl::StrCat(
                           "max_bytes: ", options_.max_bytes, " can't hold one batch: ",
-                          available_items(), " of its ", options_.pairs_per_batch, " pairs take ",
+                          available_items(), " of the ", wanted_items(), " pairs it wants take ",
                           bytes_, " bytes, the next ", items, " would add ", bytes)),
                       kMaxBytesTooSmall);
   }
@@ -148,13 +156,13 @@ absl::StatusOr<LogRecords> ReplayTable::PlanNextBatch() const {
   DTRPO_RETURN_IF_ERROR(CheckBatchNumber(n));
   const int64_t available = available_items();
   const bool whole = available >= options_.pairs_per_batch;
-  if (!whole && !end_of_data_) {
+  if (available < wanted_items() && !end_of_data_) {
     const bool stuck = CheckpointWanted();
-    absl::Status status = WithReason(
-        absl::UnavailableError(absl::StrCat(
-            "batch ", n, ": ", available, " of ", options_.pairs_per_batch, " pairs are there",
-            stuck ? ", and no room for more until batches are acknowledged" : "")),
-        stuck ? kCheckpointWanted : kNotEnoughItems);
+    absl::Status status =
+        WithReason(absl::UnavailableError(absl::StrCat(
+                       "batch ", n, ": ", available, " of ", wanted_items(), " pairs are there",
+                       stuck ? ", and no room for more until batches are acknowledged" : "")),
+                   stuck ? kCheckpointWanted : kNotEnoughItems);
     base::SetRetryAfter(status, kBatchRetryAfter);
     return status;
   }
@@ -173,11 +181,13 @@ absl::StatusOr<LogRecords> ReplayTable::PlanNextBatch() const {
     withdrawn.items.push_back(id);
     if (!chosen.contains(id) && item(id).unacknowledged == 0) deleted.items.push_back(id);
   };
-  for (ItemId id : formed.items) staying -= item(id).uses + 1 == options_.max_uses;
+  auto used_up = [&](ItemId id) {
+    return chosen.contains(id) && item(id).uses + 1 == limiter_.UsesOf(id);
+  };
+  for (ItemId id : formed.items) staying -= used_up(id);
   for (const auto& [version, id] : available_by_version_) {
     if (FitsBatch(version, n + 1)) break;  // the others are newer
-    const bool used_up = chosen.contains(id) && item(id).uses + 1 == options_.max_uses;
-    if (!used_up) withdraw(id);
+    if (!used_up(id)) withdraw(id);
   }
   staying -= static_cast<int64_t>(withdrawn.items.size());
   // A short batch always ends the data, even if its items might be used again: a learner sees one
@@ -186,8 +196,7 @@ absl::StatusOr<LogRecords> ReplayTable::PlanNextBatch() const {
   if (formed.last && staying > 0) {
     const std::unordered_set<ItemId> stale(withdrawn.items.begin(), withdrawn.items.end());
     for (ItemId id : selector_->Items()) {
-      const bool used_up = chosen.contains(id) && item(id).uses + 1 == options_.max_uses;
-      if (!used_up && !stale.contains(id)) withdraw(id);
+      if (!used_up(id) && !stale.contains(id)) withdraw(id);
     }
   }
 
@@ -215,6 +224,32 @@ absl::StatusOr<LogRecords> ReplayTable::PlanAcknowledge(int64_t up_to_batch) con
   LogRecords records = {BatchesAcknowledged{up_to_batch}};
   if (!deleted.items.empty()) records.push_back(std::move(deleted));
   return records;
+}
+
+absl::StatusOr<LogRecords> ReplayTable::PlanPriorities(
+    int64_t n, int64_t rank, int64_t world, const std::vector<double>& priorities) const {
+  for (size_t i = 0; i < priorities.size(); ++i) {
+    if (!(priorities[i] >= 0 && priorities[i] <= kMaxPriority)) {  // NaN too
+      return absl::InvalidArgumentError(absl::StrCat("priorities[", i, "]: ", priorities[i],
+                                                     " is outside [0, ", kMaxPriority, "]"));
+    }
+  }
+  if (n < 1 || n > formed_batch_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("batch: ", n, " was never formed; the newest is ", formed_batch_));
+  }
+  if (n <= acknowledged_batch_) return LogRecords();
+  const std::vector<BatchEntry>& entries = batch(n).entries;
+  const Slice slice = RankSlice(std::ssize(entries), rank, world);
+  if (std::ssize(priorities) != slice.end - slice.begin) {
+    return absl::InvalidArgumentError(absl::StrCat("priorities: ", priorities.size(), " for the ",
+                                                   slice.end - slice.begin, " items of rank ", rank,
+                                                   " of ", world, " in batch ", n));
+  }
+  const bool news = std::any_of(entries.begin() + slice.begin, entries.begin() + slice.end,
+                                [](const BatchEntry& entry) { return !entry.priority_updated; });
+  if (!news) return LogRecords();
+  return LogRecords{PrioritiesUpdated{n, slice.begin, priorities}};
 }
 
 LogRecords ReplayTable::PlanMarks(int64_t newest_version, bool end_of_data,

@@ -1,26 +1,39 @@
 // Chooses the items of the next batch. Not thread-safe: it is a part of a ReplayTable.
 //
 // A selector holds exactly the items that fit the next batch; the table adds and removes them. It
-// must be a pure function of the sequence of calls (and of a seed), because a table is rebuilt by
-// replaying its log.
+// is a pure function of the sequence of calls and of a seed, because a table is rebuilt by
+// replaying its log: what it draws for batch n depends on (seed, n) and on what it holds, never on
+// a clock, an address or how often it was asked.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "services/replay/log_record.h"
+#include "services/replay/table_options.h"
 
 namespace dtrpo::replay {
+
+// What a selector may look at.
+struct Candidate {
+  ItemId id = 0;
+  int64_t version = 0;  // -1: external
+  double priority = 0;  // in [0, kMaxPriority]
+};
 
 class Selector {
  public:
   virtual ~Selector() = default;
 
   // A new item, or one that may be used again after it was in a batch. REQUIRES: not held.
-  virtual void Add(ItemId item) = 0;
+  virtual void Add(const Candidate& candidate) = 0;
   virtual void Remove(ItemId item) = 0;  // REQUIRES: held
   virtual bool Holds(ItemId item) const = 0;
   virtual int64_t size() const = 0;
+
+  // REQUIRES: held. Only a prioritised selector cares.
+  virtual void SetPriority(ItemId /*item*/, double /*priority*/) {}
 
   // The items for batch `batch`, in its order: min(count, size()) distinct ones. Changes nothing.
   virtual std::vector<ItemId> Select(int64_t batch, int64_t count) const = 0;
@@ -28,5 +41,8 @@ class Selector {
   // All items, in an order such that adding them to an empty selector gives this one.
   virtual std::vector<ItemId> Items() const = 0;
 };
+
+// The one that the options name.
+std::unique_ptr<Selector> MakeSelector(const TableOptions& options);
 
 }  // namespace dtrpo::replay

@@ -19,6 +19,36 @@ absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, i
       absl::StrCat("options.", field, ": ", value, " is outside [", least, ", ", most, "]"));
 }
 
+// Pairs that the coordinator is sure to admit while batch n isn't formed: B * publish_every *
+// (v + S + 1) in all, of which the batches before n, at most B * (publish_every * (v + 1) - 1),
+// have taken theirs.
+int64_t AdmittedAtLeast(const TableOptions& options) {
+  return int64_t{options.pairs_per_batch} *
+         (int64_t{options.publish_every} * options.max_staleness + 1);
+}
+
+absl::Status CheckSampling(const TableOptions& options) {
+  if (!(options.priority_exponent >= 0 && options.priority_exponent <= 100)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "options.priority_exponent: ", options.priority_exponent, " is outside [0, 100]"));
+  }
+  if (options.min_items > AdmittedAtLeast(options)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "options.min_items: ", options.min_items, " would stop the job; no more than ",
+        AdmittedAtLeast(options),
+        " items are sure to be there at once (pairs_per_batch * (publish_every * max_staleness + "
+        "1))"));
+  }
+  const double ratio = options.samples_per_insert;
+  if (ratio == 0) return absl::OkStatus();
+  if (!(ratio >= 1 && ratio <= options.max_uses)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "options.samples_per_insert: ", ratio, " is outside [1, max_uses = ", options.max_uses,
+        "]; below 1, confirmed items would be thrown away"));
+  }
+  return absl::OkStatus();
+}
+
 // The job as far as the sums of job_limits.h look at it.
 job::JobSpec LimitsOf(const TableOptions& options) {
   job::JobSpec spec;
@@ -50,6 +80,9 @@ absl::StatusOr<TableOptions> Complete(TableOptions options) {
   // One beyond the last: the checkpoint that a job goes on from holds them all.
   DTRPO_RETURN_IF_ERROR(CheckRange("first_batch", options.first_batch, 1, options.total_steps + 1));
   DTRPO_RETURN_IF_ERROR(CheckRange("max_bytes", options.max_bytes, 1, kMostStored));
+  DTRPO_RETURN_IF_ERROR(CheckRange("min_items", options.min_items, 0, kMostStored));
+  DTRPO_RETURN_IF_ERROR(CheckRange("vocabulary_size", options.vocabulary_size, 0, kMost * 16));
+  DTRPO_RETURN_IF_ERROR(CheckSampling(options));
   // Two factors of 2^24 each keep the sum below 2^49.
   DTRPO_RETURN_IF_ERROR(CheckRange("publish_every * (max_staleness + 1)",
                                    int64_t{options.publish_every} * (options.max_staleness + 1), 1,

@@ -8,6 +8,11 @@
 
 namespace dtrpo::replay {
 
+// The numbers are in logs: append only.
+enum class TableDurability { kMemory = 0, kLog = 1, kSync = 2 };
+enum class SelectorKind { kFifo = 0, kUniform = 1, kPrioritised = 2, kNewest = 3 };
+enum class PrioritySource { kRewardGap = 0, kLearner = 1 };
+
 struct TableOptions {
   int32_t pairs_per_batch = 0;  // B, all ranks together
   int32_t publish_every = 0;    // learner steps per weights version
@@ -21,6 +26,14 @@ struct TableOptions {
   int32_t checkpoint_every = 0;  // steps between acknowledgements; 0: 1
   int32_t prefetch_batches = 0;  // may be formed beyond them; 0: job::kPrefetchBatches
   int64_t first_batch = 0;       // number of the first batch to be formed; 0: 1
+
+  TableDurability durability = TableDurability::kSync;  // that every answer waits for
+  SelectorKind selector = SelectorKind::kFifo;
+  PrioritySource priority = PrioritySource::kRewardGap;
+  double priority_exponent = 0;   // 0: all priorities count the same
+  int64_t min_items = 0;          // that fit, before a batch is formed; 0: a batch's own
+  double samples_per_insert = 0;  // batches an item is in, on average at most; 0: max_uses
+  int32_t vocabulary_size = 0;    // token ids are below it; 0: not known
 
   bool operator==(const TableOptions&) const = default;
 };

@@ -20,13 +20,15 @@ struct Item {
   int64_t size_bytes = 0;
   int32_t uses = 0;            // batches it is or was in
   int32_t unacknowledged = 0;  // of them, not acknowledged
+  double priority = 0;
 
   bool operator==(const Item&) const = default;
 };
 
 struct BatchEntry {
   ItemId item = 0;
-  int32_t use_index = 0;  // the item's uses before this batch
+  int32_t use_index = 0;          // the item's uses before this batch
+  bool priority_updated = false;  // by this batch: a second update of it changes nothing
 
   bool operator==(const BatchEntry&) const = default;
 };
@@ -54,6 +56,7 @@ struct TableSnapshot {
   TableCounters counters;
   ItemId next_item = 1;
   int64_t largest_prompt_bytes = 0;
+  double highest_priority = 1;  // that the learner gave: what a new item starts with
   int64_t formed_batch = 0;
   int64_t acknowledged_batch = 0;
   int64_t newest_version = 0;

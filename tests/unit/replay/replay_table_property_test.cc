@@ -22,7 +22,7 @@ class RandomRun {
       : random_(seed, 0), options_(*Complete(options)), harness_(options) {}
 
   void Step() {
-    switch (random_.UniformInt(12)) {
+    switch (random_.UniformInt(13)) {
       case 0:
       case 1:
       case 2:
@@ -39,6 +39,8 @@ class RandomRun {
         return Acknowledge();
       case 10:
         return RestartTable();
+      case 11:
+        return UpdatePriorities();
       default:
         return ReadEvents();
     }
@@ -93,6 +95,7 @@ class RandomRun {
     for (NewItem& item : items) {
       item.version = Random(8) == 0 ? -1 : std::max<int64_t>(0, newest + 1 - Random(5));
       item.size_bytes = 1 + Random(50);
+      item.priority = static_cast<double>(Random(4));
     }
     const ItemId first = table().next_item();
     absl::StatusOr<bool> stored = harness_.Insert(key, items);
@@ -106,6 +109,7 @@ class RandomRun {
     model.inserted = true;
     model.kind = items.empty() ? PromptEvent::Kind::kNoPair : PromptEvent::Kind::kStored;
     for (size_t i = 0; i < items.size(); ++i) versions_[first + i] = items[i].version;
+    inserted_ += static_cast<int64_t>(items.size());
     ASSERT_LE(table().items(), options_.max_items);
     ASSERT_LE(table().bytes(), options_.max_bytes);
   }
@@ -129,7 +133,8 @@ class RandomRun {
     if (batch.ok()) CheckBatch(*batch);
   }
 
-  void CheckBatch(const Batch& batch) {
+  void CheckBatch(Batch batch) {
+    for (BatchEntry& entry : batch.entries) entry.priority_updated = false;
     auto [seen, is_new] = batches_.emplace(batch.number, batch);
     ASSERT_EQ(seen->second, batch) << "batch " << batch.number << " changed";
     if (!is_new) return;
@@ -141,9 +146,14 @@ class RandomRun {
       const int64_t policy = (batch.number - 1) / options_.publish_every;
       ASSERT_TRUE(version == -1 || policy - version <= options_.max_staleness)
           << "item " << entry.item << " is stale in batch " << batch.number;
-      use_indices_[entry.item].insert(entry.use_index);
+      ++draws_;
+      ASSERT_TRUE(use_indices_[entry.item].insert(entry.use_index).second) << "one use twice";
       ASSERT_LE(use_indices_[entry.item].size(), static_cast<size_t>(options_.max_uses));
       ASSERT_LT(entry.use_index, options_.max_uses);
+    }
+    if (options_.samples_per_insert > 0) {
+      ASSERT_LE(static_cast<double>(draws_),
+                options_.samples_per_insert * static_cast<double>(inserted_));
     }
     if (!batch.last) {
       ASSERT_EQ(batch.entries.size(), static_cast<size_t>(options_.pairs_per_batch));
@@ -154,6 +164,19 @@ class RandomRun {
     const int64_t ahead = table().formed_batch() - table().acknowledged_batch();
     ASSERT_TRUE(
         harness_.Acknowledge(table().acknowledged_batch() + Random(ahead + 1), attempt_).ok());
+  }
+
+  // Taken once; a repetition logs nothing.
+  void UpdatePriorities() {
+    const int64_t n = table().acknowledged_batch() + Random(4);
+    if (n < 1 || n > table().formed_batch()) return;
+    const int64_t entries =
+        n > table().acknowledged_batch() ? std::ssize(table().batch(n).entries) : 1;
+    std::vector<double> priorities(entries);
+    for (double& priority : priorities) priority = static_cast<double>(Random(1000)) / 100;
+    const bool expected = n > table().acknowledged_batch() && updated_.insert(n).second;
+    ASSERT_EQ(*harness_.UpdatePriorities(n, priorities), expected);
+    ASSERT_FALSE(*harness_.UpdatePriorities(n, priorities));
   }
 
   // The log alone gives the same state, and so does a snapshot of it.
@@ -186,7 +209,10 @@ class RandomRun {
   int64_t events_read_ = 0;
   std::map<std::pair<int64_t, int64_t>, PromptModel> prompts_;
   std::map<ItemId, int64_t> versions_;
-  std::map<int64_t, Batch> batches_;
+  std::map<int64_t, Batch> batches_;  // without the marks of updated priorities
+  std::set<int64_t> updated_;         // batches whose priorities were told
+  int64_t inserted_ = 0;
+  int64_t draws_ = 0;
   std::map<ItemId, std::set<int32_t>> use_indices_;
 };
 
@@ -205,6 +231,17 @@ TEST_P(ReplayTablePropertyTest, KeepsItsPromisesUnderRandomOperations) {
                           .max_pairs_per_prompt = 3,
                           .total_steps = 60,
                           .checkpoint_every = 1 + static_cast<int32_t>(shape.UniformInt(6))};
+  options.selector = static_cast<SelectorKind>(seed % 4);
+  options.priority_exponent = 0.5 * static_cast<double>(shape.UniformInt(5));
+  options.priority = static_cast<PrioritySource>(shape.UniformInt(2));
+  options.seed = seed;
+  if (shape.UniformInt(2) == 0) {
+    options.samples_per_insert = 1 + shape.Uniform01() * (options.max_uses - 1);
+  }
+  if (options.max_bytes == 0) {
+    options.min_items = static_cast<int64_t>(shape.UniformInt(
+        options.pairs_per_batch * (options.publish_every * options.max_staleness + 1) + 1));
+  }
   RandomRun run(seed, options);
   for (int i = 0; i < 600; ++i) {
     run.Step();

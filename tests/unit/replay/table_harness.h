@@ -82,6 +82,13 @@ class TableHarness {
     return absl::OkStatus();
   }
 
+  // True: taken; false: they were before.
+  absl::StatusOr<bool> UpdatePriorities(int64_t n, const std::vector<double>& priorities) {
+    DTRPO_ASSIGN_OR_RETURN(LogRecords records, table_->PlanPriorities(n, 0, 1, priorities));
+    Commit(records);
+    return !records.empty();
+  }
+
   void Mark(int64_t newest_version, bool end_of_data = false, int64_t forget_epochs_below = 0) {
     Commit(table_->PlanMarks(newest_version, end_of_data, forget_epochs_below));
   }
