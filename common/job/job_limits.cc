@@ -1,5 +1,7 @@
 #include "common/job/job_limits.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -28,11 +30,19 @@ bool Fits(int64_t item_version, int64_t step, int32_t publish_every, int32_t max
   return PolicyVersion(step, publish_every) - item_version <= max_staleness;
 }
 
+int64_t ExternalPairsPerBatch(const JobSpec& spec) {
+  const int64_t batch = spec.training.pairs_per_batch;
+  if (spec.data.pairs.empty()) return 0;
+  if (spec.data.prompts.empty()) return batch;
+  return std::llround(static_cast<double>(batch) * spec.data.pairs_share);
+}
+
 int64_t RequiredReplayItems(const JobSpec& spec) {
   const TrainingSpec& t = spec.training;
   const int64_t unacknowledged = int64_t{t.checkpoint_every} + kPrefetchBatches;
   const int64_t eligible = int64_t{t.publish_every} * (int64_t{t.max_staleness} + 1);
-  return t.pairs_per_batch * (unacknowledged + eligible) + spec.reward.max_pairs_per_prompt;
+  return t.pairs_per_batch * (unacknowledged + eligible) + spec.reward.max_pairs_per_prompt +
+         kExternalBatchesAhead * ExternalPairsPerBatch(spec);
 }
 
 int64_t RequiredReplayBytes(const JobSpec& spec) {
@@ -45,18 +55,30 @@ int64_t RequiredReplayBytes(const JobSpec& spec) {
   return items > kMost / pair ? kMost : items * pair;
 }
 
-int64_t AdmittedPairs(const JobSpec& spec, int64_t newest_version) {
+int64_t AdmittedPairs(const JobSpec& spec, int64_t newest_version, int64_t imported_pairs) {
   const TrainingSpec& t = spec.training;
-  return int64_t{t.pairs_per_batch} * t.publish_every * (newest_version + t.max_staleness + 1);
+  const int64_t batches =
+      std::min<int64_t>(t.steps, t.publish_every * (newest_version + t.max_staleness + 1));
+  return batches * t.pairs_per_batch -
+         std::min(batches * ExternalPairsPerBatch(spec), imported_pairs);
 }
 
 absl::Status CheckReplayLimits(const JobSpec& spec) {
+  const int64_t external = ExternalPairsPerBatch(spec);
+  const bool mixed = !spec.data.pairs.empty() && !spec.data.prompts.empty();
+  if (mixed && (external == 0 || external == spec.training.pairs_per_batch)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "data.pairs_share: ", spec.data.pairs_share, " of training.pairs_per_batch ",
+        spec.training.pairs_per_batch, " leaves no pair for one of data.prompts and data.pairs"));
+  }
   const int64_t items = RequiredReplayItems(spec);
   if (spec.replay.max_items > 0 && spec.replay.max_items < items) {
     return absl::InvalidArgumentError(
         absl::StrCat("replay.max_items: ", spec.replay.max_items, " is too few; this job needs ",
                      items, " (pairs_per_batch * (checkpoint_every + ", kPrefetchBatches,
-                     " + publish_every * (max_staleness + 1)) + max_pairs_per_prompt)"));
+                     " + publish_every * (max_staleness + 1)) + max_pairs_per_prompt",
+                     external > 0 ? absl::StrCat(" + ", kExternalBatchesAhead, " * ", external, ")")
+                                  : std::string(")")));
   }
   const int64_t bytes = RequiredReplayBytes(spec);
   if (spec.replay.max_bytes < bytes) {

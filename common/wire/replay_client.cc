@@ -58,6 +58,8 @@ class GrpcReplayClient : public ReplayClient {
     v1::SetNewestVersionRequest request;
     SetJob({job_id}, request.mutable_job());
     request.set_version(marks.version);
+    request.set_end_of_prompts(marks.end_of_prompts);
+    request.set_end_of_external(marks.end_of_external);
     request.set_end_of_data(marks.end_of_data);
     request.set_forget_epochs_below(marks.forget_epochs_below);
     return Call(absl::StrCat("telling version ", marks.version, " of job ", job_id),

@@ -52,6 +52,8 @@ struct Batch {
 struct JobWatermarks {
   int64_t version = 0;              // newest published
   bool end_of_data = false;         // no further inserts will come
+  bool end_of_prompts = false;      // none of pairs of prompts
+  bool end_of_external = false;     // none of imported pairs
   int64_t forget_epochs_below = 0;  // all prompts of older epochs are final
 };
 

@@ -55,6 +55,11 @@ absl::StatusOr<v1::RegisterCheckpointResponse> WorkerClient::RegisterCheckpoint(
                         Options(request.job(), deadline));
 }
 
+absl::StatusOr<v1::ReportPairsResponse> WorkerClient::ReportPairs(
+    const v1::ReportPairsRequest& request, absl::Time deadline) {
+  return rpc::UnaryCall(stub_.get(), &Stub::ReportPairs, request, Options(request.job(), deadline));
+}
+
 absl::StatusOr<v1::FinishTrainingResponse> WorkerClient::FinishTraining(
     const v1::FinishTrainingRequest& request, absl::Time deadline) {
   return rpc::UnaryCall(stub_.get(), &Stub::FinishTraining, request,

@@ -32,6 +32,8 @@ class WorkerClient {
                                                     absl::Time deadline);
   absl::StatusOr<v1::RegisterCheckpointResponse> RegisterCheckpoint(
       const v1::RegisterCheckpointRequest& request, absl::Time deadline);
+  absl::StatusOr<v1::ReportPairsResponse> ReportPairs(const v1::ReportPairsRequest& request,
+                                                      absl::Time deadline);
   absl::StatusOr<v1::FinishTrainingResponse> FinishTraining(
       const v1::FinishTrainingRequest& request, absl::Time deadline);
 

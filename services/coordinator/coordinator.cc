@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/job/job_limits.h"
 #include "common/wire/job_codec.h"
+#include "services/coordinator/data_path.h"
 
 namespace dtrpo::coordinator {
 namespace {
@@ -36,9 +37,21 @@ absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prom
   }
   DTRPO_ASSIGN_OR_RETURN(const PromptCheck check,
                          base::Annotate(deps_.prompt_check(spec), "model.path"));
-  DTRPO_ASSIGN_OR_RETURN(
-      prompts,
-      base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, check), "data.prompts"));
+  const std::pair<const char*, const std::string*> paths[] = {{"data.prompts", &spec.data.prompts},
+                                                              {"data.heldout", &spec.data.heldout},
+                                                              {"data.pairs", &spec.data.pairs}};
+  for (const auto& [field, path] : paths) {
+    DTRPO_RETURN_IF_ERROR(base::Annotate(CheckDataPath(*path, options_.data_roots), field));
+  }
+  if (!spec.data.pairs.empty()) {
+    DTRPO_RETURN_IF_ERROR(
+        base::Annotate(CheckPairFile(deps_.files, spec.data.pairs), "data.pairs"));
+  }
+  if (!spec.data.prompts.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(
+        prompts,
+        base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, check), "data.prompts"));
+  }
   if (spec.data.heldout.empty()) return absl::OkStatus();
   DTRPO_ASSIGN_OR_RETURN(
       heldout,
@@ -234,6 +247,13 @@ absl::StatusOr<v1::RegisterCheckpointResponse> Coordinator::RegisterCheckpoint(
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
   DTRPO_RETURN_IF_ERROR(job->RegisterCheckpoint(request));
   return v1::RegisterCheckpointResponse();
+}
+
+absl::StatusOr<v1::ReportPairsResponse> Coordinator::ReportPairs(
+    const v1::ReportPairsRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
+  return job->ReportPairs(request, deps_.clock->Now());
 }
 
 absl::StatusOr<v1::FinishTrainingResponse> Coordinator::FinishTraining(

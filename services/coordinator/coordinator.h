@@ -43,6 +43,7 @@ class Coordinator {
     absl::Duration worker_timeout = absl::Seconds(5);
     std::vector<std::string> replay;  // host:port of each shard, told to workers
     int max_unfinished_jobs = 1000;
+    std::vector<std::string> data_roots;  // data files lie below one of them; empty: anywhere
   };
   struct Deps {
     base::Clock* clock = base::RealClock();
@@ -77,6 +78,7 @@ class Coordinator {
   absl::StatusOr<v1::ReportStepResponse> ReportStep(const v1::ReportStepRequest& request);
   absl::StatusOr<v1::RegisterCheckpointResponse> RegisterCheckpoint(
       const v1::RegisterCheckpointRequest& request);
+  absl::StatusOr<v1::ReportPairsResponse> ReportPairs(const v1::ReportPairsRequest& request);
   absl::StatusOr<v1::FinishTrainingResponse> FinishTraining(
       const v1::FinishTrainingRequest& request);
 

@@ -52,6 +52,7 @@ Coordinator::Options ToOptions(const v1::CoordinatorConfig& config) {
   options.heartbeat_interval = absl::Milliseconds(config.heartbeat_interval_ms());
   options.worker_timeout = absl::Milliseconds(config.worker_timeout_ms());
   options.replay.assign(config.replay().begin(), config.replay().end());
+  options.data_roots.assign(config.data_roots().begin(), config.data_roots().end());
   return options;
 }
 

@@ -8,7 +8,6 @@
 #include "common/base/check.h"
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
-#include "common/job/job_limits.h"
 
 namespace dtrpo::coordinator {
 namespace {
@@ -20,7 +19,7 @@ constexpr size_t kCountedLeases = 20000;
 PromptLedger::Options LedgerOptions(const job::JobSpec& spec, size_t prompts,
                                     const JobRun::Options& options) {
   return {.prompts = static_cast<int64_t>(prompts),
-          .epochs = spec.data.epochs,
+          .epochs = prompts > 0 ? spec.data.epochs : 1,
           .shuffle = spec.data.shuffle,
           .seed = spec.seed,
           .max_pairs_per_prompt = spec.reward.max_pairs_per_prompt,
@@ -56,7 +55,9 @@ JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLin
       evaluations_(EvaluationOptions(spec_, heldout_.size(), options)),
       counted_leases_(kCountedLeases),
       tokens_rate_(kRateWindow),
-      submitted_(now) {}
+      submitted_(now) {
+  if (!spec_.data.pairs.empty()) pairs_.emplace();
+}
 
 // ------------------------------------------------------------------ time passes
 
@@ -81,6 +82,7 @@ std::string JobRun::Missing(const WorkerRegistry& workers) const {
   std::vector<std::string> missing;
   if (replay_ != ReplayState::kOpen) missing.push_back("the replay store to open the job");
   for (const char* role : {kLearner, kRollout, kReference}) {
+    if (role == kRollout && !NeedsRollouts()) continue;
     if (workers.OfRole(role).empty()) missing.push_back(absl::StrCat("a ", role));
   }
   return missing.empty() ? "" : absl::StrCat("waiting for ", absl::StrJoin(missing, ", "));
@@ -138,6 +140,7 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
 void JobRun::End(absl::Time now) {
   finished_ = now;
   ledger_.CancelRest();
+  if (pairs_.has_value()) pairs_->CancelRest();
   learner_.clear();
   PromptLines().swap(prompts_);
   PromptLines().swap(heldout_);
@@ -192,12 +195,6 @@ absl::Status JobRun::Cancel(const std::string& reason, absl::Time now) {
 }
 
 // ------------------------------------------------------------------ rollouts
-
-int64_t JobRun::AdmittedPairs() const {
-  // No batch beyond the last step, so no pair for it either.
-  const int64_t of_all_steps = spec_.training.steps * spec_.training.pairs_per_batch;
-  return std::min(of_all_steps, job::AdmittedPairs(spec_, versions_.newest()));
-}
 
 v1::LeasePromptsResponse JobRun::Lease(const v1::LeasePromptsRequest& request, absl::Time now) {
   v1::LeasePromptsResponse response;

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "services/coordinator/coordinator_metrics.h"
 #include "services/coordinator/evaluations.h"
 #include "services/coordinator/job.h"
+#include "services/coordinator/pair_ledger.h"
 #include "services/coordinator/prompt_file.h"
 #include "services/coordinator/prompt_ledger.h"
 #include "services/coordinator/recent_ids.h"
@@ -36,7 +39,8 @@ struct ReplayWork {
   bool close = false;
   bool set_newest = false;
   int64_t newest_version = 0;
-  bool end_of_data = false;
+  bool end_of_prompts = false;
+  bool end_of_external = false;  // of imported pairs
   int64_t forget_epochs_below = 0;
   bool poll = false;
   int64_t after_position = 0;
@@ -87,6 +91,8 @@ class JobRun {
                                                     absl::Time now);
   absl::Status RegisterCheckpoint(const v1::RegisterCheckpointRequest& request);
   absl::Status FinishTraining(const v1::FinishTrainingRequest& request, absl::Time now);
+  absl::StatusOr<v1::ReportPairsResponse> ReportPairs(const v1::ReportPairsRequest& request,
+                                                      absl::Time now);
 
   // To and from the replay store.
   ReplayWork DesiredReplayWork() const;
@@ -121,6 +127,12 @@ class JobRun {
                                              std::string& reason);
   void CountTraining(const v1::PromptResult& result, absl::Time now);
   int64_t AdmittedPairs() const;
+  // Of the job's data: does it need rollouts, and has each kind of pairs come to its end?
+  bool NeedsRollouts() const { return !spec_.data.prompts.empty() || !spec_.data.heldout.empty(); }
+  bool PromptsEnded() const { return ledger_.closed(); }
+  bool ImportEnded() const { return !pairs_.has_value() || pairs_->all_imported(); }
+  void OnPairEvent(const v1::PromptEvent& event);
+  int64_t OldestLiveEpoch() const;
   double RewardMean() const;
 
   const std::string id_;
@@ -131,6 +143,8 @@ class JobRun {
 
   Job job_;
   PromptLedger ledger_;
+  std::optional<PairLedger> pairs_;                         // of data.pairs
+  std::map<int64_t, v1::PairEvaluation> pair_evaluations_;  // by step
   VersionRegistry versions_;
   Evaluations evaluations_;
   StepHistory history_;
@@ -140,7 +154,8 @@ class JobRun {
   // Towards the replay store.
   ReplayState replay_ = ReplayState::kUnopened;
   int64_t sent_version_ = -1;
-  bool sent_end_of_data_ = false;
+  bool sent_prompts_ended_ = false;
+  bool sent_import_ended_ = false;
   int64_t sent_forget_epochs_below_ = 0;
   int64_t event_position_ = 0;
   bool checkpoint_wanted_ = false;

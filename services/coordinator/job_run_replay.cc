@@ -27,6 +27,7 @@ v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
   options.set_max_pairs_per_prompt(spec.reward.max_pairs_per_prompt);
   options.set_total_steps(spec.training.steps);
   options.set_checkpoint_every(spec.training.checkpoint_every);
+  options.set_external_pairs_per_batch(static_cast<int32_t>(job::ExternalPairsPerBatch(spec)));
   return options;
 }
 
@@ -47,9 +48,12 @@ ReplayWork JobRun::DesiredReplayWork() const {
     return work;
   }
   work.newest_version = versions_.newest();
-  work.end_of_data = ledger_.closed();
-  work.forget_epochs_below = ledger_.OldestLiveEpoch();
-  work.set_newest = work.newest_version != sent_version_ || work.end_of_data != sent_end_of_data_ ||
+  work.end_of_prompts = PromptsEnded();
+  work.end_of_external = ImportEnded();
+  work.forget_epochs_below = OldestLiveEpoch();
+  work.set_newest = work.newest_version != sent_version_ ||
+                    work.end_of_prompts != sent_prompts_ended_ ||
+                    work.end_of_external != sent_import_ended_ ||
                     work.forget_epochs_below != sent_forget_epochs_below_;
   work.poll = true;
   work.after_position = event_position_;
@@ -69,7 +73,8 @@ void JobRun::OnReplayOpened(const absl::Status& status, absl::Time now) {
 
 void JobRun::OnNewestSent(const ReplayWork& work) {
   sent_version_ = work.newest_version;
-  sent_end_of_data_ = work.end_of_data;
+  sent_prompts_ended_ = work.end_of_prompts;
+  sent_import_ended_ = work.end_of_external;
   sent_forget_epochs_below_ = work.forget_epochs_below;
 }
 
@@ -84,6 +89,10 @@ void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& 
   for (const v1::PromptEvent& event : response->events()) {
     if (event.position() <= event_position_) continue;
     event_position_ = event.position();
+    if (event.prompt().prompt_index() >= job::kFirstExternalPrompt) {
+      OnPairEvent(event);
+      continue;
+    }
     const PromptKey key = {event.prompt().epoch(), event.prompt().prompt_index()};
     const int32_t attempt = event.prompt().prompt_attempt();
     switch (event.kind()) {
@@ -122,9 +131,17 @@ void JobRun::OnReplayLost(absl::Time now) {
   }
   replay_ = ReplayState::kUnopened;
   sent_version_ = -1;
-  sent_end_of_data_ = false;
+  sent_prompts_ended_ = false;
+  sent_import_ended_ = false;
   sent_forget_epochs_below_ = 0;
   event_position_ = 0;
+  // Exact where batches take what has waited longest; else some pairs are imported once more.
+  const bool in_order = spec_.replay.selector == "fifo" && spec_.training.max_uses == 1;
+  if (pairs_.has_value()) {
+    pairs_->OnStoreLost(in_order ? std::max<int64_t>(checkpoint_step_, 0) *
+                                       job::ExternalPairsPerBatch(spec_)
+                                 : 0);
+  }
   ledger_.OnStoreLost(std::max<int64_t>(checkpoint_step_, 0) * spec_.training.pairs_per_batch);
   learner_.clear();
   job_.LoseLearner("the replay store lost its data");

@@ -77,6 +77,11 @@ v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
   prompts->set_issued(counts.issued);
   prompts->set_evicted_and_leased_again(counts.evictions);
 
+  if (pairs_.has_value()) *status.mutable_pairs() = pairs_->counts();
+  for (const auto& [step, evaluation] : pair_evaluations_) {
+    *status.add_pair_evaluations() = evaluation;
+  }
+
   status.set_reward_mean(RewardMean());
   if (!final()) {
     status.set_rollout_tokens_per_second(tokens_rate_.PerSecond(now));

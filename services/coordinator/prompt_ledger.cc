@@ -11,7 +11,7 @@ namespace dtrpo::coordinator {
 
 PromptLedger::PromptLedger(const Options& options)
     : options_(options), order_(PromptOrder(options.prompts, options.shuffle, options.seed, 0)) {
-  DTRPO_CHECK_GE(options.prompts, 1);
+  DTRPO_CHECK_GE(options.prompts, 0);
   DTRPO_CHECK_GE(options.epochs, 1);
 }
 

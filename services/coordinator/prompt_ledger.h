@@ -61,7 +61,7 @@ struct LedgerCounts {
 class PromptLedger {
  public:
   struct Options {
-    int64_t prompts = 0;  // of the data file, >= 1
+    int64_t prompts = 0;  // of the data file
     int64_t epochs = 1;
     bool shuffle = true;
     uint64_t seed = 1;

@@ -52,7 +52,9 @@ void ReplayDriver::Step(const ReplayWork& work) {
     const absl::Status status =
         replay_->SetNewestVersion(work.job_id,
                                   {.version = work.newest_version,
-                                   .end_of_data = work.end_of_data,
+                                   .end_of_data = work.end_of_prompts && work.end_of_external,
+                                   .end_of_prompts = work.end_of_prompts,
+                                   .end_of_external = work.end_of_external,
                                    .forget_epochs_below = work.forget_epochs_below},
                                   Deadline());
     if (Succeeded(status, "SetNewestVersion", work)) {

@@ -61,6 +61,12 @@ grpc::Status WorkerService::RegisterCheckpoint(grpc::ServerContext* context,
   return Answer(context, *request, response, coordinator_, &Coordinator::RegisterCheckpoint);
 }
 
+grpc::Status WorkerService::ReportPairs(grpc::ServerContext* context,
+                                        const v1::ReportPairsRequest* request,
+                                        v1::ReportPairsResponse* response) {
+  return Answer(context, *request, response, coordinator_, &Coordinator::ReportPairs);
+}
+
 grpc::Status WorkerService::FinishTraining(grpc::ServerContext* context,
                                            const v1::FinishTrainingRequest* request,
                                            v1::FinishTrainingResponse* response) {

@@ -24,6 +24,8 @@ class WorkerService final : public v1::WorkerService::Service {
                           v1::ReportStepResponse*) override;
   grpc::Status RegisterCheckpoint(grpc::ServerContext*, const v1::RegisterCheckpointRequest*,
                                   v1::RegisterCheckpointResponse*) override;
+  grpc::Status ReportPairs(grpc::ServerContext*, const v1::ReportPairsRequest*,
+                           v1::ReportPairsResponse*) override;
   grpc::Status FinishTraining(grpc::ServerContext*, const v1::FinishTrainingRequest*,
                               v1::FinishTrainingResponse*) override;
 

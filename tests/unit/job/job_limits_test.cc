@@ -16,6 +16,8 @@ JobSpec Spec() {
   spec.training.publish_every = 2;
   spec.training.max_staleness = 3;
   spec.training.checkpoint_every = 10;
+  spec.training.steps = 1000;
+  spec.data.prompts = "prompts.jsonl";
   spec.reward.max_pairs_per_prompt = 2;
   return spec;
 }
@@ -44,6 +46,40 @@ TEST(JobLimitsTest, RequiredItemsHoldUnacknowledgedAndEligibleBatches) {
 TEST(JobLimitsTest, AdmissionGrowsWithTheVersion) {
   EXPECT_EQ(AdmittedPairs(Spec(), 0), 8 * 2 * 4);
   EXPECT_EQ(AdmittedPairs(Spec(), 5), 8 * 2 * 9);
+}
+
+TEST(JobLimitsTest, AdmissionEndsWithTheLastStep) {
+  EXPECT_EQ(AdmittedPairs(Spec(), 500), 8 * 1000);
+}
+
+TEST(JobLimitsTest, EachBatchOfAMixedJobHasAWholeNumberOfImportedPairs) {
+  JobSpec spec = Spec();
+  EXPECT_EQ(ExternalPairsPerBatch(spec), 0);
+  spec.data.pairs = "pairs.jsonl";
+  EXPECT_EQ(ExternalPairsPerBatch(spec), 4);
+  spec.data.pairs_share = 0.3;
+  EXPECT_EQ(ExternalPairsPerBatch(spec), 2);
+  EXPECT_EQ(RequiredReplayItems(spec), 96 + 64 + 2 + 4 * 2);
+  EXPECT_TRUE(CheckReplayLimits(spec).ok());
+  for (const double share : {0.0, 0.05, 0.95, 1.0}) {
+    spec.data.pairs_share = share;
+    EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("data.pairs_share"))
+        << share;
+  }
+  spec.data.prompts = "";
+  EXPECT_EQ(ExternalPairsPerBatch(spec), 8);
+  EXPECT_TRUE(CheckReplayLimits(spec).ok());
+}
+
+TEST(JobLimitsTest, PromptsFillThePlacesOfImportedPairsThatHaveEnded) {
+  JobSpec spec = Spec();
+  spec.data.pairs = "pairs.jsonl";
+  spec.data.pairs_share = 0.25;
+  // While they come, 6 of each batch of 8 are of prompts.
+  EXPECT_EQ(AdmittedPairs(spec, 0), 6 * 2 * 4);
+  // 10 were imported in all: they are in the first batches, and prompts make up the rest.
+  EXPECT_EQ(AdmittedPairs(spec, 0, 10), 8 * 2 * 4 - 10);
+  EXPECT_EQ(AdmittedPairs(spec, 0, 1000), 6 * 2 * 4);
 }
 
 TEST(JobLimitsTest, RefusesAStoreThatCannotHoldTheJob) {
