@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "common/base/status_macros.h"
 #include "common/job/job_limits.h"
+#include "common/reward/verifier.h"
 #include "common/trajectory/unmask_spec.h"
 
 namespace dtrpo::job {
@@ -121,7 +122,9 @@ absl::Status CheckSampling(const SamplingSpec& s) {
 }
 
 absl::Status CheckRewardAndObjective(const RewardSpec& reward, const ObjectiveSpec& o) {
-  DTRPO_RETURN_IF_ERROR(OneOf("reward.verifier", reward.verifier, {"exact", "number"}));
+  if (const auto verifier = reward::Verifier::Create(reward.verifier); !verifier.ok()) {
+    return Refuse("reward.verifier", verifier.status().message());
+  }
   DTRPO_RETURN_IF_ERROR(InRange("reward.min_gap", reward.min_gap, 0.0, 1e9));
   DTRPO_RETURN_IF_ERROR(
       InRange("reward.max_pairs_per_prompt", int64_t{reward.max_pairs_per_prompt}, 1, 512));

@@ -1,35 +1,59 @@
 // Thread safety: verifiers are immutable; Judge may run on many threads.
 //
-// Rule-based verifiers: was an answer right? Both compare an answer's decoded targets with what the
-// data says. An answer without a stop token is wrong whatever it says: it would be cut in use too.
+// Rule-based verifiers: how good was an answer? Each says in its file what it accepts, and in every
+// judgement why. An answer without a stop token gets 0 whatever it says: it would be cut in use,
+// too.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace dtrpo::reward {
 
+struct Answer {
+  absl::string_view text;  // decoded targets without the stop token
+  bool finished = false;   // the stop token is there
+  int64_t tokens = 0;      // targets, the stop token among them
+};
+
 struct Judgement {
   double reward = 0;
-  std::string reason;  // one line that a person can follow
+  bool correct = false;  // for evaluations; shaping (length, tags) has no say in it
+  std::string reason;    // one line that a person can follow
 };
 
 class Verifier {
  public:
   virtual ~Verifier() = default;
 
-  // `text`: the decoded answer without its stop token; `finished`: the stop token is there.
-  // INVALID_ARGUMENT when `expected` can't be judged against (a fault of the data, never a zero
-  // reward).
-  virtual absl::StatusOr<Judgement> Judge(absl::string_view text, absl::string_view expected,
-                                          bool finished) const = 0;
+  // `expected`: what the data says is right. INVALID_ARGUMENT when it can't be judged against (a
+  // fault of the data, never a zero reward).
+  absl::StatusOr<Judgement> Judge(const Answer& answer, absl::string_view expected) const;
 
-  // "exact": equal after trimming white space. "number": equal numbers, see FinalNumber.
-  // INVALID_ARGUMENT for other names.
-  static absl::StatusOr<std::unique_ptr<Verifier>> Create(absl::string_view name);
+  // A rule is a name and, behind a colon, what it needs; kVerifierRules lists them.
+  // INVALID_ARGUMENT for others.
+  static absl::StatusOr<std::unique_ptr<Verifier>> Create(absl::string_view rule);
+
+  // The sum of terms "WEIGHT*RULE" ("0.2*length:1..200"; without a weight 1). Correct when each
+  // term that isn't shaping is.
+  static absl::StatusOr<std::unique_ptr<Verifier>> CreateSum(absl::Span<const std::string> terms);
+
+  // What Judge does but for the stop token.
+  virtual absl::Status CheckExpected(absl::string_view expected) const = 0;
+  virtual Judgement JudgeFinished(const Answer& answer, absl::string_view expected) const = 0;
+  // Only forms the reward: has no opinion about being right.
+  virtual bool IsShaping() const { return false; }
 };
+
+// For help texts: one rule a line.
+extern const char kVerifierRules[];
+
+// 'text', cut after 80 bytes, for reasons.
+std::string Quoted(absl::string_view text);
 
 }  // namespace dtrpo::reward

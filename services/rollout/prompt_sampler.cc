@@ -150,8 +150,10 @@ absl::Status PromptSampler::Judge(const PromptTask& task, const std::string& exp
                                   PromptResult& result) const {
   for (trajectory::Trajectory& t : samples) {
     DTRPO_ASSIGN_OR_RETURN(t.text, encoder_->Decode(AnswerTokens(t)));
-    DTRPO_ASSIGN_OR_RETURN(reward::Judgement judgement,
-                           verifier_->Judge(t.text, expected, Finished(t)));
+    DTRPO_ASSIGN_OR_RETURN(
+        reward::Judgement judgement,
+        verifier_->Judge({t.text, Finished(t), trajectory::TargetCount(t)}, expected));
+    if (task.evaluate) result.correct = judgement.correct;
     t.reward = judgement.reward;
     t.reward_reason = std::move(judgement.reason);
     result.samples += 1;
@@ -161,7 +163,6 @@ absl::Status PromptSampler::Judge(const PromptTask& task, const std::string& exp
   }
   if (task.evaluate) {
     const trajectory::Trajectory& t = samples.front();
-    result.correct = t.reward > 0;
     if (task.keep_sample) {
       DTRPO_ASSIGN_OR_RETURN(result.kept.prompt, encoder_->Decode(t.prompt_tokens));
       DTRPO_ASSIGN_OR_RETURN(result.kept.denoising, Denoising(t));

@@ -12,8 +12,12 @@ packages=(
   # Talking: gRPC, protobuf, metrics, configuration files, flags.
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev libssl-dev
   prometheus-cpp-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libzstd-dev
+  # Rewards: patterns in linear time, JSON schemas, exact fractions.
+  libre2-dev libvalijson-dev libgmp-dev
   # Collectives on CPU: the LibTorch wheel holds c10d's Gloo backend but not Gloo's headers.
   libgloo-dev
+  # Stores: embedded and shared. The server is for tests, which start their own (libpq needs none).
+  librocksdb-dev libpq-dev postgresql
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 
@@ -39,7 +43,9 @@ if ((${#missing[@]})); then
   as_root=()
   if ((EUID != 0)); then as_root=(sudo); fi
   # Another apt (unattended upgrades) may hold the lock for a while.
-  apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120
+  # RUNLEVEL=1: packages with a service (PostgreSQL) don't start it.
+  apt=("${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
+       apt-get -qq -o DPkg::Lock::Timeout=120
        -o Acquire::Retries=3)
   "${apt[@]}" update
   "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null </dev/null

@@ -34,9 +34,9 @@ void AddEvaluationOptions(CLI::App* app, const std::string& group, const std::st
                           EvaluationOptions* options) {
   trajectory::SamplerParameters& parameters = options->parameters;
   app->add_option("--verifier", options->verifier,
-                  "exact: the same text but for blanks at its ends; number: the same last number")
+                  absl::StrCat("when an answer is right: ", reward::kVerifierRules))
       ->check(CheckVerifier)
-      ->type_name("NAME")
+      ->type_name("RULE")
       ->group(group)
       ->capture_default_str();
   app->add_option("--unmask", parameters.unmask,
@@ -86,9 +86,10 @@ absl::StatusOr<std::vector<JudgedAnswer>> JudgeAnswers(
     answer.finished = t.stop_index >= 0 && t.stop_index < trajectory::TargetCount(t);
     DTRPO_ASSIGN_OR_RETURN(
         reward::Judgement judgement,
-        base::Annotate(verifier.Judge(t.text, answer.expected, answer.finished),
-                       absl::StrCat("prompt '", answer.id, "' (line ", prompts[i].line, ")")));
-    answer.correct = judgement.reward > 0;
+        base::Annotate(
+            verifier.Judge({t.text, answer.finished, trajectory::TargetCount(t)}, answer.expected),
+            absl::StrCat("prompt '", answer.id, "' (line ", prompts[i].line, ")")));
+    answer.correct = judgement.correct;
     answer.reason = std::move(judgement.reason);
     judged.push_back(std::move(answer));
   }

@@ -3,42 +3,102 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "common/reward/text_verifiers.h"
+
 namespace dtrpo::reward {
 namespace {
 
 using ::testing::HasSubstr;
 
+Judgement JudgeBy(const std::string& rule, const std::string& text, const std::string& expected) {
+  const auto verifier = Verifier::Create(rule);
+  EXPECT_TRUE(verifier.ok()) << verifier.status();
+  const auto judgement = (*verifier)->Judge({text, true, 1}, expected);
+  EXPECT_TRUE(judgement.ok()) << judgement.status();
+  return judgement.value_or(Judgement{-1, false, "no judgement"});
+}
+
 TEST(VerifierTest, ExactComparesTrimmedTexts) {
-  const auto exact = *Verifier::Create("exact");
-  EXPECT_EQ(exact->Judge(" 55\n", "55", true)->reward, 1);
-  EXPECT_EQ(exact->Judge("56", "55", true)->reward, 0);
-  EXPECT_THAT(exact->Judge("56", "55", true)->reason, HasSubstr("'56' is not '55'"));
-  EXPECT_EQ(exact->Judge("5 5", "55", true)->reward, 0);
+  EXPECT_EQ(JudgeBy("exact", " 55\n", "55").reward, 1);
+  EXPECT_EQ(JudgeBy("exact", "56", "55").reward, 0);
+  EXPECT_THAT(JudgeBy("exact", "56", "55").reason, HasSubstr("'56' is not '55'"));
+  EXPECT_EQ(JudgeBy("exact", "5 5", "55").reward, 0);
+}
+
+TEST(VerifierTest, NormalisedForgivesCasePunctuationAndArticles) {
+  EXPECT_EQ(Normalised("  The  Quick-Brown fox! "), "quickbrown fox");
+  EXPECT_EQ(JudgeBy("normalised", "the Eiffel Tower.", "Eiffel tower").reward, 1);
+  EXPECT_EQ(JudgeBy("normalised", "an apple", "apples").reward, 0);
+  EXPECT_EQ(JudgeBy("normalised", "Zoë", "zoë").reward, 1);
+  const auto empty = (*Verifier::Create("normalised"))->Judge({"", true, 1}, "the ...");
+  EXPECT_EQ(empty.status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(VerifierTest, NumberComparesNumbers) {
-  const auto number = *Verifier::Create("number");
-  EXPECT_EQ(number->Judge("so 1,000.0 it is.", "#### 1000", true)->reward, 1);
-  EXPECT_EQ(number->Judge("1000 or 999", "1000", true)->reward, 0);
-  EXPECT_EQ(number->Judge("a thousand", "1000", true)->reason, "no number in the answer");
+  EXPECT_EQ(JudgeBy("number", "so 1,000.0 it is.", "#### 1000").reward, 1);
+  EXPECT_EQ(JudgeBy("number", "1000 or 999", "1000").reward, 0);
+  EXPECT_EQ(JudgeBy("number", "half: \\frac{1}{2}", "0.5").reward, 1);
+  EXPECT_EQ(JudgeBy("number", "1000 or 999", "1000").reason, "'999' is not '1000'");
+  EXPECT_EQ(JudgeBy("number", "a thousand", "1000").reason, "no number in the answer");
+}
+
+TEST(VerifierTest, RegexMatchesSomewhereUnlessThePatternSaysOtherwise) {
+  EXPECT_EQ(JudgeBy("regex:\\d+", "abc 12", "").reward, 1);
+  EXPECT_EQ(JudgeBy("regex:^\\d+$", "abc 12", "").reward, 0);
+  EXPECT_EQ(JudgeBy("regex:(?i)^answer: {expected}\\.?$", "Answer: 1+1", "1+1").reward, 1);
+  EXPECT_EQ(JudgeBy("regex:(?i)^answer: {expected}\\.?$", "Answer: 111", "1+1").reward, 0);
+  EXPECT_EQ(JudgeBy("regex:^(a+)+$", std::string(5000, 'a') + "b", "").reward, 0)
+      << "linear, whatever the pattern";
+  EXPECT_THAT(std::string(Verifier::Create("regex:(").status().message()), HasSubstr("no pattern"));
+  EXPECT_FALSE(Verifier::Create("regex").ok());
 }
 
 TEST(VerifierTest, AnUnfinishedAnswerIsWrongEvenIfItSaysTheRightThing) {
-  for (const char* name : {"exact", "number"}) {
-    const auto judgement = (*Verifier::Create(name))->Judge("55", "55", false);
-    EXPECT_EQ(judgement->reward, 0);
-    EXPECT_EQ(judgement->reason, "no stop token");
+  for (const char* name : {"exact", "number", "normalised", "regex:55", "length:1..9"}) {
+    const auto judgement = (*Verifier::Create(name))->Judge({"55", false, 1}, "55");
+    EXPECT_EQ(judgement->reward, 0) << name;
+    EXPECT_FALSE(judgement->correct) << name;
+    EXPECT_EQ(judgement->reason, "no stop token") << name;
   }
 }
 
 TEST(VerifierTest, DataThatCannotBeJudgedIsAnErrorNotAZero) {
-  const auto judgement = (*Verifier::Create("number"))->Judge("55", "fifty-five", true);
+  const auto judgement = (*Verifier::Create("number"))->Judge({"55", false, 1}, "fifty-five");
   EXPECT_EQ(judgement.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(judgement.status().message()), HasSubstr("fifty-five"));
 }
 
-TEST(VerifierTest, UnknownNamesAreRefused) {
-  EXPECT_THAT(std::string(Verifier::Create("judge").status().message()), HasSubstr("'judge'"));
+TEST(VerifierTest, UnknownRulesAreRefusedWithTheKnownOnes) {
+  EXPECT_EQ(Verifier::Create("judge").status().message(),
+            "'judge' is none of 'exact', 'normalised', 'number', 'choice', 'regex', 'json_schema', "
+            "'length', 'tags'");
+  EXPECT_THAT(std::string(Verifier::Create("exact:x").status().message()), HasSubstr("'exact'"));
+}
+
+TEST(SumTest, AddsWeightedTermsAndSaysWhatEachGave) {
+  const auto sum = Verifier::CreateSum({"number", "0.5*length:1..10", "-0.25*regex:sorry"});
+  ASSERT_TRUE(sum.ok()) << sum.status();
+  const auto judgement = (*sum)->Judge({"sorry, 7", true, 15}, "7");
+  EXPECT_DOUBLE_EQ(judgement->reward, 1 + 0.5 * 0.5 - 0.25);
+  EXPECT_EQ(judgement->reason,
+            "number 1: correct; length:1..10 0.5: 15 tokens, wanted 1 to 10; regex:sorry 1: "
+            "matches");
+}
+
+TEST(SumTest, ShapingHasNoSayInWhatIsCorrect) {
+  const auto sum = *Verifier::CreateSum({"number", "length:1..10"});
+  EXPECT_TRUE(sum->Judge({"7", true, 500}, "7")->correct);
+  EXPECT_FALSE(sum->Judge({"8", true, 5}, "7")->correct);
+  EXPECT_GT(sum->Judge({"8", true, 5}, "7")->reward, 0);
+}
+
+TEST(SumTest, ATermThatMakesNoSenseIsRefused) {
+  EXPECT_FALSE(Verifier::CreateSum({}).ok());
+  EXPECT_FALSE(Verifier::CreateSum({"nan*number"}).ok());
+  EXPECT_FALSE(Verifier::CreateSum({"2*judge"}).ok());
+  EXPECT_TRUE(Verifier::CreateSum({"regex:2*3"}).ok()) << "a star of the pattern's own";
 }
 
 }  // namespace
