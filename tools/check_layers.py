@@ -36,8 +36,8 @@ ROOMS = {
     "services/reference": "proto base trajectory job checkpoint weights model dtrpo rpc wire runtime",
     "services/rollout": "proto base trajectory job text checkpoint weights model diffusion reward "
                         "rpc wire runtime",
-    "services/learner": "proto base trajectory job text checkpoint pairs weights model dtrpo "
-                        "training rpc wire runtime",
+    "services/learner": "proto base trajectory job text checkpoint pairs weights model collectives "
+                        "dtrpo training rpc wire runtime",
 }
 # These may use everything.
 TOPS = {"tools", "tests", "cmake"}
