@@ -1,0 +1,68 @@
+#include "common/storage/group_confirm.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace dtrpo::storage {
+
+GroupConfirm::GroupConfirm(Work work) : work_(std::move(work)), thread_([this] { Run(); }) {}
+
+GroupConfirm::~GroupConfirm() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    work_wanted_.Signal();
+  }
+  thread_.join();
+}
+
+absl::Status GroupConfirm::Await(int64_t sequence, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  absl::MutexLock lock(&mutex_);
+  while (done_ < sequence) {
+    if (!failed_.ok()) return failed_;
+    if (wanted_ < sequence) {
+      wanted_ = sequence;
+      work_wanted_.Signal();
+    }
+    if (work_done_.WaitWithDeadline(&mutex_, deadline) && done_ < sequence && failed_.ok()) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("not durable after ", absl::FormatDuration(timeout)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+int64_t GroupConfirm::done() const {
+  absl::MutexLock lock(&mutex_);
+  return done_;
+}
+
+int64_t GroupConfirm::rounds() const {
+  absl::MutexLock lock(&mutex_);
+  return rounds_;
+}
+
+void GroupConfirm::Run() {
+  absl::MutexLock lock(&mutex_);
+  for (;;) {
+    while (!stopping_ && (wanted_ <= done_ || !failed_.ok())) work_wanted_.Wait(&mutex_);
+    if (stopping_) return;
+    mutex_.Unlock();
+    int64_t done_up_to = 0;
+    const absl::Status status = work_(&done_up_to);
+    mutex_.Lock();
+    ++rounds_;
+    if (status.ok()) {
+      done_ = std::max(done_, done_up_to);
+    } else {
+      failed_ = status;
+    }
+    work_done_.SignalAll();
+  }
+}
+
+}  // namespace dtrpo::storage
