@@ -18,6 +18,7 @@
 #include "tools/dtrpoctl/exit_codes.h"
 #include "tools/dtrpoctl/generate.h"
 #include "tools/dtrpoctl/generate_options.h"
+#include "tools/dtrpoctl/replay_commands.h"
 
 namespace dtrpo::ctl {
 namespace {
@@ -29,7 +30,8 @@ constexpr char kExamples[] =
     "  dtrpoctl list                         jobs and how they stand\n"
     "  dtrpoctl get add-1 --json             everything about one job, for scripts\n"
     "  dtrpoctl watch add-1                  progress until the job is over\n"
-    "  dtrpoctl generate --prompt '2+2='     what the policy that is being trained answers\n\n";
+    "  dtrpoctl generate --prompt '2+2='     what the policy that is being trained answers\n"
+    "  dtrpoctl replay show add-1 17         a stored pair, its text at each step\n\n";
 
 // Random, so that two submissions of the same file are two jobs, while a repeated call is not.
 std::string NewIdempotencyKey() {
@@ -118,6 +120,11 @@ int Run(int argc, char** argv) {
                          [&] { return Generate(session, generate, dial); }),
                      &generate);
 
+  ReplayOptions replay;
+  replay.in = &std::cin;
+  DialReplay dial_replay;
+  AddReplayCommands(&app, &session, &replay, &dial_replay, &command);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -149,6 +156,14 @@ int Run(int argc, char** argv) {
   dial = [&](const std::string& rollout) -> absl::StatusOr<std::unique_ptr<wire::GenerateClient>> {
     DTRPO_ASSIGN_OR_RETURN(const auto rollout_channel, channels.Create(rollout));
     return wire::MakeGenerateClient(rollout_channel);
+  };
+  dial_replay =
+      [&](const std::string& store) -> absl::StatusOr<std::unique_ptr<wire::ReplayViewClient>> {
+    DTRPO_ASSIGN_OR_RETURN(const auto store_channel, channels.Create(store));
+    return wire::MakeReplayViewClient(
+        store_channel, {.target = absl::StrCat("replay ", store),
+                        .seed = std::random_device()(),
+                        .retry = {.attempt_timeout = session.timeout, .max_attempts = 5}});
   };
   return command();
 }

@@ -1,0 +1,37 @@
+// Thread safety: clients may be used from many threads at once.
+//
+// The replay store as those see it who look into it (dtrpoctl). The messages are the protocol's
+// own: they are what is shown, written to files and read from them.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/wire/client_options.h"
+#include "proto/dtrpo/v1/replay.pb.h"
+
+namespace dtrpo::wire {
+
+class ReplayViewClient {
+ public:
+  virtual ~ReplayViewClient() = default;
+
+  virtual absl::StatusOr<v1::ListReplayJobsResponse> ListJobs(absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::GetReplayStatsResponse> GetStats(const std::string& job_id,
+                                                              absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::ListItemsResponse> ListItems(const v1::ListItemsRequest& request,
+                                                          absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::ReplayItem> GetItem(const std::string& job_id, int64_t item,
+                                                 absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::InsertResponse> Insert(const v1::InsertRequest& request,
+                                                    absl::Time deadline) = 0;
+};
+
+std::unique_ptr<ReplayViewClient> MakeReplayViewClient(
+    const std::shared_ptr<grpc::Channel>& channel, ClientOptions options);
+
+}  // namespace dtrpo::wire
