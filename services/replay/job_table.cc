@@ -295,6 +295,17 @@ absl::StatusOr<bool> JobTable::UpdatePriorities(const BatchRequest& request,
   return taken;
 }
 
+absl::Status JobTable::EndKinds(bool external, bool prompts) {
+  storage::Sequence sequence = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    DTRPO_RETURN_IF_ERROR(CheckOpen());
+    DTRPO_RETURN_IF_ERROR(Commit(table_.PlanKindEnds(external, prompts)));
+    sequence = written_;
+  }
+  return Confirm(sequence).status();
+}
+
 absl::Status JobTable::SetMarks(int64_t newest_version, bool end_of_data,
                                 int64_t forget_epochs_below) {
   storage::Sequence sequence = 0;

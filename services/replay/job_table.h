@@ -132,6 +132,8 @@ class JobTable {
   absl::StatusOr<bool> UpdatePriorities(const BatchRequest& request,
                                         const std::vector<double>& priorities);
   absl::Status SetMarks(int64_t newest_version, bool end_of_data, int64_t forget_epochs_below);
+  // See PlanKindEnds.
+  absl::Status EndKinds(bool external, bool prompts);
   absl::StatusOr<EventPage> PollEvents(int64_t after_position, int64_t max_events,
                                        int64_t acknowledged_position);
   TableStats Stats() const;

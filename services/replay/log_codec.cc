@@ -73,6 +73,7 @@ struct RecordEncoder {
   }
   void operator()(const VersionPublished& fact) { to.set_version_published(fact.version); }
   void operator()(const DataEnded&) { to.set_data_ended(true); }
+  void operator()(const KindEnded& fact) { to.set_external_ended(fact.external); }
   void operator()(const AttemptGranted& fact) { to.set_attempt_granted(fact.attempt); }
   void operator()(const EventsDropped& fact) { to.set_events_dropped(fact.up_to_position); }
   void operator()(const EpochsForgotten& fact) { to.set_epochs_forgotten(fact.below_epoch); }
@@ -165,6 +166,7 @@ TableOptions FromProto(const v1::ReplayJobOptions& from) {
           .priority_exponent = from.priority_exponent(),
           .min_items = from.min_items(),
           .samples_per_insert = from.samples_per_insert(),
+          .external_pairs_per_batch = from.external_pairs_per_batch(),
           .vocabulary_size = from.vocabulary_size()};
 }
 
@@ -186,6 +188,7 @@ void ToProto(const TableOptions& from, v1::ReplayJobOptions* to) {
   to->set_priority_exponent(from.priority_exponent);
   to->set_min_items(from.min_items);
   to->set_samples_per_insert(from.samples_per_insert);
+  to->set_external_pairs_per_batch(from.external_pairs_per_batch);
   to->set_vocabulary_size(from.vocabulary_size);
 }
 
@@ -248,6 +251,8 @@ absl::StatusOr<LogRecord> DecodeRecord(absl::string_view bytes) {
       return VersionPublished{from.version_published()};
     case Record::kDataEnded:
       return DataEnded{};
+    case Record::kExternalEnded:
+      return KindEnded{from.external_ended()};
     case Record::kAttemptGranted:
       return AttemptGranted{from.attempt_granted()};
     case Record::kEventsDropped:
@@ -261,7 +266,6 @@ absl::StatusOr<LogRecord> DecodeRecord(absl::string_view bytes) {
           .first_entry = updated.first_entry(),
           .priorities = {updated.priorities().begin(), updated.priorities().end()}};
     }
-    case Record::kExternalEnded:
     case Record::FACT_NOT_SET:
       break;
   }
@@ -287,6 +291,8 @@ std::string EncodeSnapshot(const TableSnapshot& snapshot) {
   to.set_newest_version(snapshot.newest_version);
   to.set_attempt(snapshot.attempt);
   to.set_end_of_data(snapshot.end_of_data);
+  to.set_external_ended(snapshot.external_ended);
+  to.set_prompts_ended(snapshot.prompts_ended);
   to.set_last_formed(snapshot.last_formed);
   to.set_closed(snapshot.closed);
   for (const Item& item : snapshot.items) {
@@ -345,6 +351,8 @@ absl::StatusOr<TableSnapshot> DecodeSnapshot(absl::string_view bytes) {
                       .newest_version = from.newest_version(),
                       .attempt = from.attempt(),
                       .end_of_data = from.end_of_data(),
+                      .external_ended = from.external_ended(),
+                      .prompts_ended = from.prompts_ended(),
                       .last_formed = from.last_formed(),
                       .closed = from.closed(),
                       .items = {},

@@ -71,6 +71,9 @@ struct VersionPublished {
   int64_t version = 0;
 };
 struct DataEnded {};
+struct KindEnded {  // no further imported items, or none of prompts
+  bool external = false;
+};
 struct AttemptGranted {
   int32_t attempt = 0;
 };
@@ -84,7 +87,7 @@ struct EpochsForgotten {
 using LogRecord =
     std::variant<JobOpened, JobClosed, PromptStored, PromptWithoutPair, BatchFormed, ItemsWithdrawn,
                  BatchesAcknowledged, ItemsDeleted, VersionPublished, DataEnded, AttemptGranted,
-                 EventsDropped, EpochsForgotten, PrioritiesUpdated>;
+                 EventsDropped, EpochsForgotten, PrioritiesUpdated, KindEnded>;
 using LogRecords = std::vector<LogRecord>;
 
 }  // namespace dtrpo::replay

@@ -131,6 +131,7 @@ grpc::Status ReplayService::SetNewestVersion(grpc::ServerContext* context,
                                              v1::SetNewestVersionResponse*) {
   return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
     DTRPO_ASSIGN_OR_RETURN(JobTable * table, store_->Find(request->job().job_id()));
+    DTRPO_RETURN_IF_ERROR(table->EndKinds(request->end_of_external(), request->end_of_prompts()));
     return table->SetMarks(request->version(), request->end_of_data(),
                            request->forget_epochs_below());
   });

@@ -26,10 +26,14 @@ ReplayTable::ReplayTable(const TableSnapshot& snapshot)
       newest_version_(snapshot.newest_version),
       attempt_(snapshot.attempt),
       end_of_data_(snapshot.end_of_data),
+      external_ended_(snapshot.external_ended),
+      prompts_ended_(snapshot.prompts_ended),
       last_formed_(snapshot.last_formed),
       closed_(snapshot.closed),
       selector_(MakeSelector(snapshot.options)),
       ledger_(snapshot.ledger) {
+  if (external_ended_) selector_->EndKind(true);
+  if (prompts_ended_) selector_->EndKind(false);
   for (const Item& item : snapshot.items) {
     items_.emplace(item.id, item);
     bytes_ += item.size_bytes;
@@ -50,6 +54,8 @@ TableSnapshot ReplayTable::ToSnapshot() const {
                             .newest_version = newest_version_,
                             .attempt = attempt_,
                             .end_of_data = end_of_data_,
+                            .external_ended = external_ended_,
+                            .prompts_ended = prompts_ended_,
                             .last_formed = last_formed_,
                             .closed = closed_,
                             .items = {},
@@ -88,7 +94,9 @@ const Batch& ReplayTable::batch(int64_t n) const {
 bool ReplayTable::CheckpointWanted() const {
   const bool full = items() + options_.max_pairs_per_prompt > options_.max_items ||
                     bytes_ + largest_prompt_bytes_ > options_.max_bytes;
-  return full && !batches_.empty() && !end_of_data_ && available_items() < wanted_items();
+  const bool lacks = available_items() < wanted_items() ||
+                     selector_->Ready(options_.pairs_per_batch) < options_.pairs_per_batch;
+  return full && !batches_.empty() && !end_of_data_ && lacks;
 }
 
 const Item* ReplayTable::FindItem(ItemId id) const {
@@ -230,6 +238,10 @@ void ReplayTable::On(const ItemsDeleted& record) {
 
 void ReplayTable::On(const VersionPublished& record) { newest_version_ = record.version; }
 void ReplayTable::On(const DataEnded&) { end_of_data_ = true; }
+void ReplayTable::On(const KindEnded& record) {
+  (record.external ? external_ended_ : prompts_ended_) = true;
+  selector_->EndKind(record.external);
+}
 void ReplayTable::On(const AttemptGranted& record) { attempt_ = record.attempt; }
 void ReplayTable::On(const EventsDropped& record) { ledger_.DropEvents(record.up_to_position); }
 void ReplayTable::On(const EpochsForgotten& record) {

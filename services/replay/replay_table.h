@@ -83,6 +83,8 @@ class ReplayTable {
 
   // The coordinator's marks; each only ever rises, so a late or repeated call changes nothing.
   LogRecords PlanMarks(int64_t newest_version, bool end_of_data, int64_t forget_epochs_below) const;
+  // Of a job with both kinds of items: no more of one of them will come.
+  LogRecords PlanKindEnds(bool external, bool prompts) const;
   LogRecords PlanDropEvents(int64_t up_to_position) const;
   LogRecords PlanClose() const;
 
@@ -126,7 +128,8 @@ class ReplayTable {
 
  private:
   bool FitsBatch(int64_t version, int64_t n) const;
-  absl::Status CheckRoom(int64_t items, int64_t bytes) const;
+  absl::Status CheckRoom(int64_t items, int64_t bytes, bool external) const;
+  absl::Status CheckRoomOfKind(bool external) const;
 
   void On(const JobOpened& record);
   void On(const JobClosed& record);
@@ -138,6 +141,7 @@ class ReplayTable {
   void On(const ItemsDeleted& record);
   void On(const VersionPublished& record);
   void On(const DataEnded& record);
+  void On(const KindEnded& record);
   void On(const AttemptGranted& record);
   void On(const EventsDropped& record);
   void On(const EpochsForgotten& record);
@@ -159,6 +163,8 @@ class ReplayTable {
   int64_t newest_version_ = 0;
   int32_t attempt_ = 0;
   bool end_of_data_ = false;
+  bool external_ended_ = false;
+  bool prompts_ended_ = false;
   bool last_formed_ = false;
   bool closed_ = false;
   std::unordered_map<ItemId, Item> items_;

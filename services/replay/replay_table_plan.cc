@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
+#include "common/job/job_limits.h"
 #include "services/replay/batch_slice.h"
 #include "services/replay/prioritised_selector.h"
 #include "services/replay/replay_table.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int32_t kMaxAttempt = 1 << 20;
 constexpr absl::Duration kFullRetryAfter = absl::Milliseconds(500);
+constexpr absl::Duration kExternalRetryAfter = absl::Milliseconds(50);
 constexpr absl::Duration kBatchRetryAfter = absl::Milliseconds(100);
 
 absl::Status WithReason(absl::Status status, absl::string_view reason) {
@@ -68,7 +70,7 @@ absl::StatusOr<LogRecords> ReplayTable::PlanInsert(const PromptKey& prompt,
     size_bytes += items[i].size_bytes;
     if (!FitsBatch(items[i].version, formed_batch_ + 1)) stale.items.push_back(next_item_ + i);
   }
-  DTRPO_RETURN_IF_ERROR(CheckRoom(count, size_bytes));
+  DTRPO_RETURN_IF_ERROR(CheckRoom(count, size_bytes, /*external=*/items.front().version < 0));
 
   PromptStored stored = {prompt, next_item_, items};
   if (options_.priority == PrioritySource::kLearner) {
@@ -83,11 +85,36 @@ absl::StatusOr<LogRecords> ReplayTable::PlanInsert(const PromptKey& prompt,
   return records;
 }
 
-absl::Status ReplayTable::CheckRoom(int64_t items, int64_t bytes) const {
+// Neither kind may take the room that the other one needs: imported items are always at hand, and
+// are let in for the next few batches only.
+absl::Status ReplayTable::CheckRoomOfKind(bool external) const {
+  const int64_t batch = options_.pairs_per_batch;
+  const int64_t external_part = options_.external_pairs_per_batch;
+  if (external_part == 0) return absl::OkStatus();
+  const bool mixed = external_part < batch;
+  if (!mixed && !external) return absl::OkStatus();
+  const bool other_ended = external ? prompts_ended_ : external_ended_;
+  const int64_t part = other_ended || !mixed ? batch
+                       : external            ? external_part
+                                             : batch - external_part;
+  const int64_t imported = mixed ? selector_->external_items() : available_items();
+  const int64_t stored = external ? imported : available_items() - imported;
+  const int64_t remaining = options_.total_steps - formed_batch_;
+  const int64_t batches =
+      external ? std::min<int64_t>(remaining, job::kExternalBatchesAhead) : remaining;
+  if (stored < part * batches) return absl::OkStatus();
+  return base::BackPressureError(
+      absl::StrCat(stored, external ? " imported pairs" : " pairs of prompts",
+                   " are stored for the next batches, which take ", part, " each"),
+      kReplayFull, external ? kExternalRetryAfter : kFullRetryAfter);
+}
+
+absl::Status ReplayTable::CheckRoom(int64_t items, int64_t bytes, bool external) const {
   if (bytes > options_.max_bytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         "pairs: ", bytes, " bytes of one prompt, the job's max_bytes is ", options_.max_bytes));
   }
+  DTRPO_RETURN_IF_ERROR(CheckRoomOfKind(external));
   // Items beyond what the remaining batches take would never be used. Counted without reuse: many
   // uses of few items don't fill a batch, which takes an item once.
   if (available_items() / options_.pairs_per_batch >= options_.total_steps - formed_batch_) {
@@ -155,12 +182,13 @@ absl::StatusOr<LogRecords> ReplayTable::PlanNextBatch() const {
   const int64_t n = formed_batch_ + 1;
   DTRPO_RETURN_IF_ERROR(CheckBatchNumber(n));
   const int64_t available = available_items();
-  const bool whole = available >= options_.pairs_per_batch;
-  if (available < wanted_items() && !end_of_data_) {
+  const bool whole = selector_->Ready(options_.pairs_per_batch) >= options_.pairs_per_batch;
+  if ((available < wanted_items() || !whole) && !end_of_data_) {
     const bool stuck = CheckpointWanted();
     absl::Status status =
         WithReason(absl::UnavailableError(absl::StrCat(
                        "batch ", n, ": ", available, " of ", wanted_items(), " pairs are there",
+                       available < wanted_items() ? "" : ", but too few of one kind",
                        stuck ? ", and no room for more until batches are acknowledged" : "")),
                    stuck ? kCheckpointWanted : kNotEnoughItems);
     base::SetRetryAfter(status, kBatchRetryAfter);
@@ -260,6 +288,13 @@ LogRecords ReplayTable::PlanMarks(int64_t newest_version, bool end_of_data,
   if (forget_epochs_below > ledger_.forgotten_below_epoch()) {
     records.push_back(EpochsForgotten{forget_epochs_below});
   }
+  return records;
+}
+
+LogRecords ReplayTable::PlanKindEnds(bool external, bool prompts) const {
+  LogRecords records;
+  if (external && !external_ended_) records.push_back(KindEnded{true});
+  if (prompts && !prompts_ended_) records.push_back(KindEnded{false});
   return records;
 }
 

@@ -2,13 +2,15 @@
 
 #include "common/base/check.h"
 #include "services/replay/fifo_selector.h"
+#include "services/replay/mixed_selector.h"
 #include "services/replay/newest_selector.h"
 #include "services/replay/prioritised_selector.h"
 #include "services/replay/uniform_selector.h"
 
 namespace dtrpo::replay {
+namespace {
 
-std::unique_ptr<Selector> MakeSelector(const TableOptions& options) {
+std::unique_ptr<Selector> MakeOne(const TableOptions& options) {
   switch (options.selector) {
     case SelectorKind::kFifo:
       return std::make_unique<FifoSelector>();
@@ -20,6 +22,15 @@ std::unique_ptr<Selector> MakeSelector(const TableOptions& options) {
       return std::make_unique<NewestSelector>();
   }
   DTRPO_CHECK(false) << "selector " << static_cast<int>(options.selector);
+}
+
+}  // namespace
+
+std::unique_ptr<Selector> MakeSelector(const TableOptions& options) {
+  const int32_t external = options.external_pairs_per_batch;
+  const bool mixed = external > 0 && external < options.pairs_per_batch;
+  if (!mixed) return MakeOne(options);
+  return std::make_unique<MixedSelector>(external, MakeOne(options));
 }
 
 }  // namespace dtrpo::replay

@@ -6,6 +6,7 @@
 // a clock, an address or how often it was asked.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -35,7 +36,14 @@ class Selector {
   // REQUIRES: held. Only a prioritised selector cares.
   virtual void SetPriority(ItemId /*item*/, double /*priority*/) {}
 
-  // The items for batch `batch`, in its order: min(count, size()) distinct ones. Changes nothing.
+  // Those without a version, where they are counted apart (mixed_selector.h).
+  virtual int64_t external_items() const { return 0; }
+  // No more imported items, or items of prompts, will come. Only a mixed selector cares.
+  virtual void EndKind(bool /*external*/) {}
+  // How far a batch of `count` is filled by what is held; one that isn't full waits for more.
+  virtual int64_t Ready(int64_t count) const { return std::min(count, size()); }
+
+  // The items for batch `batch`, in its order: Ready(count) distinct ones. Changes nothing.
   virtual std::vector<ItemId> Select(int64_t batch, int64_t count) const = 0;
 
   // All items, in an order such that adding them to an empty selector gives this one.

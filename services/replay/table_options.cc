@@ -57,6 +57,10 @@ job::JobSpec LimitsOf(const TableOptions& options) {
   spec.training.max_staleness = options.max_staleness;
   spec.training.checkpoint_every = options.checkpoint_every;
   spec.reward.max_pairs_per_prompt = options.max_pairs_per_prompt;
+  if (options.external_pairs_per_batch > 0) spec.data.pairs = "imported";
+  if (options.external_pairs_per_batch < options.pairs_per_batch) spec.data.prompts = "prompts";
+  spec.data.pairs_share =
+      static_cast<double>(options.external_pairs_per_batch) / options.pairs_per_batch;
   return spec;
 }
 
@@ -70,6 +74,8 @@ absl::StatusOr<TableOptions> Complete(TableOptions options) {
   if (options.first_batch == 0) options.first_batch = 1;
 
   DTRPO_RETURN_IF_ERROR(CheckRange("pairs_per_batch", options.pairs_per_batch, 1, kMost));
+  DTRPO_RETURN_IF_ERROR(CheckRange("external_pairs_per_batch", options.external_pairs_per_batch, 0,
+                                   options.pairs_per_batch));
   DTRPO_RETURN_IF_ERROR(CheckRange("publish_every", options.publish_every, 1, kMost));
   DTRPO_RETURN_IF_ERROR(CheckRange("max_staleness", options.max_staleness, 0, kMost));
   DTRPO_RETURN_IF_ERROR(CheckRange("max_uses", options.max_uses, 1, kMost));

@@ -33,7 +33,9 @@ struct TableOptions {
   double priority_exponent = 0;   // 0: all priorities count the same
   int64_t min_items = 0;          // that fit, before a batch is formed; 0: a batch's own
   double samples_per_insert = 0;  // batches an item is in, on average at most; 0: max_uses
-  int32_t vocabulary_size = 0;    // token ids are below it; 0: not known
+  // Of a batch, imported items: 0 for a job without any, pairs_per_batch for one of nothing else.
+  int32_t external_pairs_per_batch = 0;
+  int32_t vocabulary_size = 0;  // token ids are below it; 0: not known
 
   bool operator==(const TableOptions&) const = default;
 };

@@ -62,6 +62,8 @@ struct TableSnapshot {
   int64_t newest_version = 0;
   int32_t attempt = 0;
   bool end_of_data = false;
+  bool external_ended = false;
+  bool prompts_ended = false;
   bool last_formed = false;
   bool closed = false;
   std::vector<Item> items;        // by id

@@ -92,6 +92,7 @@ class TableHarness {
   void Mark(int64_t newest_version, bool end_of_data = false, int64_t forget_epochs_below = 0) {
     Commit(table_->PlanMarks(newest_version, end_of_data, forget_epochs_below));
   }
+  void EndKinds(bool external, bool prompts) { Commit(table_->PlanKindEnds(external, prompts)); }
   void DropEvents(int64_t up_to) { Commit(table_->PlanDropEvents(up_to)); }
   void Close() { Commit(table_->PlanClose()); }
 
