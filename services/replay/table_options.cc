@@ -27,7 +27,15 @@ int64_t AdmittedAtLeast(const TableOptions& options) {
          (int64_t{options.publish_every} * options.max_staleness + 1);
 }
 
+template <typename Enum>
+absl::Status CheckChoice(absl::string_view field, Enum value, Enum last) {
+  return CheckRange(field, static_cast<int64_t>(value), 0, static_cast<int64_t>(last));
+}
+
 absl::Status CheckSampling(const TableOptions& options) {
+  DTRPO_RETURN_IF_ERROR(CheckChoice("durability", options.durability, TableDurability::kSync));
+  DTRPO_RETURN_IF_ERROR(CheckChoice("selector", options.selector, SelectorKind::kNewest));
+  DTRPO_RETURN_IF_ERROR(CheckChoice("priority", options.priority, PrioritySource::kLearner));
   if (!(options.priority_exponent >= 0 && options.priority_exponent <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "options.priority_exponent: ", options.priority_exponent, " is outside [0, 100]"));

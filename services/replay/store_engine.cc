@@ -1,0 +1,34 @@
+#include "services/replay/store_engine.h"
+
+#include <string>
+
+#include "common/base/logging.h"
+#include "common/storage/memory_engine.h"
+#include "common/storage/rocksdb_engine.h"
+
+namespace dtrpo::replay {
+
+std::vector<runtime::FieldProblem> CheckEngineConfig(const v1::ReplayConfig& config) {
+  std::vector<runtime::FieldProblem> problems;
+  if (config.engine() != "memory" && config.engine() != "rocksdb") {
+    problems.push_back({"engine", "must be \"memory\" or \"rocksdb\""});
+  }
+  if (config.engine() == "rocksdb" && config.path().empty()) {
+    problems.push_back({"path", "is required for engine rocksdb: the store's folder"});
+  }
+  if (config.write_buffer_bytes() < 0) problems.push_back({"write_buffer_bytes", "is negative"});
+  return problems;
+}
+
+absl::StatusOr<std::unique_ptr<storage::StorageEngine>> OpenEngine(const v1::ReplayConfig& config) {
+  if (config.engine() == "memory") return std::make_unique<storage::MemoryEngine>();
+  storage::RocksDbOptions options;
+  options.folder = config.path();
+  options.write_buffer_bytes = config.write_buffer_bytes();
+  options.progress = [&config](const std::string& what) {
+    base::LogInfo("store", {{"path", config.path()}, {"what", what}});
+  };
+  return storage::OpenRocksDb(options);
+}
+
+}  // namespace dtrpo::replay
