@@ -150,6 +150,7 @@ v1::ListWorkersResponse Coordinator::ListWorkers() {
   absl::MutexLock lock(&mutex_);
   v1::ListWorkersResponse response;
   for (const Worker* worker : workers_.All()) *response.add_workers() = ToStatus(*worker);
+  response.mutable_replay()->Add(options_.replay.begin(), options_.replay.end());
   return response;
 }
 
@@ -270,13 +271,17 @@ v1::Assignment Coordinator::AssignmentFor(const Worker& worker) {
   JobRun* head = Head();
   // While PENDING nobody has anything to do. Learners but the granted one wait for their turn.
   const bool idle = head == nullptr || head->state() == JobState::kPending ||
-                    (worker.role == kLearner && worker.id != head->learner());
-  if (idle) return v1::Assignment();
-  v1::Assignment assignment = head->AssignmentFor(worker.role);
+                    (worker.role == kLearner && head->gang().RankOf(worker.id) < 0);
+  if (idle) {
+    v1::Assignment nothing;
+    if (head != nullptr && worker.role == kLearner) nothing.set_reason(head->gang().lost_why());
+    return nothing;
+  }
+  v1::Assignment assignment = head->AssignmentFor(worker);
   assignment.mutable_replay()->Add(options_.replay.begin(), options_.replay.end());
   const std::vector<const Worker*> references = workers_.OfRole(kReference);
   if (!references.empty()) assignment.set_reference(references.front()->address);
-  if (const Worker* learner = workers_.Find(head->learner())) {
+  if (const Worker* learner = workers_.Find(head->gang().leader())) {
     assignment.set_learner(learner->address);
   }
   for (const Worker* rollout : workers_.OfRole(kRollout)) {

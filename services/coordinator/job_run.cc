@@ -41,6 +41,12 @@ Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
           .give_up_after = options.evaluation_give_up_after};
 }
 
+LearnerGang::Options GangOptions(const job::JobSpec& spec) {
+  const job::TrainingSpec& training = spec.training;
+  return {.ranks = training.ranks,
+          .min_ranks = training.min_ranks > 0 ? training.min_ranks : training.ranks};
+}
+
 }  // namespace
 
 JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLines heldout,
@@ -53,6 +59,7 @@ JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLin
       job_(options.max_job_attempts),
       ledger_(LedgerOptions(spec_, prompts_.size(), options)),
       evaluations_(EvaluationOptions(spec_, heldout_.size(), options)),
+      gang_(GangOptions(spec_)),
       counted_leases_(kCountedLeases),
       tokens_rate_(kRateWindow),
       submitted_(now) {
@@ -64,10 +71,12 @@ JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLin
 void JobRun::Advance(const WorkerRegistry& workers, absl::Time now) {
   if (final()) return;
   if (state() == JobState::kPending || state() == JobState::kRestarting) {
-    const std::string missing = Missing(workers);
+    const std::string missing = Missing(workers, now);
     if (missing.empty()) {
-      Grant(workers.OfRole(kLearner).front()->id, now);
-    } else if (job_.Explain(missing)) {
+      Grant(gang_.Candidates(workers, now), now);
+    } else if (job_.Explain(gang_.lost_why().empty()
+                                ? missing
+                                : absl::StrCat(missing, "; ", gang_.lost_why()))) {
       Changed();
     }
   }
@@ -78,25 +87,44 @@ void JobRun::WaitInQueue(const std::string& reason) {
   if (job_.Explain(reason)) Changed();
 }
 
-std::string JobRun::Missing(const WorkerRegistry& workers) const {
+std::string JobRun::Missing(const WorkerRegistry& workers, absl::Time now) const {
   std::vector<std::string> missing;
   if (replay_ != ReplayState::kOpen) missing.push_back("the replay store to open the job");
   for (const char* role : {kLearner, kRollout, kReference}) {
     if (role == kRollout && !NeedsRollouts()) continue;
-    if (workers.OfRole(role).empty()) missing.push_back(absl::StrCat("a ", role));
+    if (role == kLearner) {
+      // A gang of fewer than wanted still runs.
+      if (gang_.empty() && gang_.Candidates(workers, now).empty()) {
+        missing.push_back(gang_.Missing(workers));
+      }
+    } else if (workers.OfRole(role).empty()) {
+      missing.push_back(absl::StrCat("a ", role));
+    }
   }
   return missing.empty() ? "" : absl::StrCat("waiting for ", absl::StrJoin(missing, ", "));
 }
 
-void JobRun::Grant(const std::string& learner_id, absl::Time now) {
-  learner_ = learner_id;
+void JobRun::Grant(const std::vector<const Worker*>& learners, absl::Time now) {
+  gang_.Form(learners);
   job_.GrantLearner();
   if (job_.attempt() == 1) {
     started_ = now;
     evaluations_.Begin(0, 0, now);
   }
   Changed();
-  base::LogInfo("job runs", {{"job", id_}, {"learner", learner_}, {"attempt", job_.attempt()}});
+  base::LogInfo("job runs", {{"job", id_},
+                             {"learner", gang_.leader()},
+                             {"ranks", gang_.world()},
+                             {"attempt", job_.attempt()}});
+}
+
+void JobRun::LoseGang(const std::string& why, absl::Time now) {
+  gang_.Disband(why, now);
+  if (training_finished_)
+    return;  // its work is done; the weights live on in the rollouts and on disk
+  base::LogWarning("attempt lost", {{"job", id_}, {"attempt", job_.attempt()}, {"why", why}});
+  job_.LoseLearner(why);
+  if (final()) End(now);  // that was the last attempt
 }
 
 void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
@@ -133,7 +161,7 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
     SucceedIfComplete(now);
     return;
   }
-  std::string lacks = Missing(workers);
+  std::string lacks = Missing(workers, now);
   if (job_.Explain(std::move(lacks))) Changed();
 }
 
@@ -141,7 +169,7 @@ void JobRun::End(absl::Time now) {
   finished_ = now;
   ledger_.CancelRest();
   if (pairs_.has_value()) pairs_->CancelRest();
-  learner_.clear();
+  gang_.Disband(job_.reason(), now);
   PromptLines().swap(prompts_);
   PromptLines().swap(heldout_);
   Changed();
@@ -163,12 +191,9 @@ void JobRun::OnWorkerGone(const std::string& worker_id, const std::string& why, 
                      {{"job", id_}, {"worker", worker_id}, {"leases", released}});
   }
   Changed();
-  if (worker_id != learner_ || final()) return;
-  learner_.clear();
-  if (training_finished_)
-    return;  // its work is done; the weights live on in the rollouts and on disk
-  job_.LoseLearner(why);
-  if (final()) End(now);  // that was the last attempt
+  if (gang_.RankOf(worker_id) < 0 || final()) return;
+  const std::string rank = gang_.Describe(worker_id);
+  LoseGang(rank.empty() ? why : absl::StrCat(rank, ": ", why), now);
 }
 
 // ------------------------------------------------------------------ clients

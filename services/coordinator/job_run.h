@@ -21,6 +21,7 @@
 #include "services/coordinator/coordinator_metrics.h"
 #include "services/coordinator/evaluations.h"
 #include "services/coordinator/job.h"
+#include "services/coordinator/learner_gang.h"
 #include "services/coordinator/pair_ledger.h"
 #include "services/coordinator/prompt_file.h"
 #include "services/coordinator/prompt_ledger.h"
@@ -65,8 +66,8 @@ class JobRun {
   const job::JobSpec& spec() const { return spec_; }
   JobState state() const { return job_.state(); }
   bool final() const { return job_.final(); }
-  // Id of the worker that is granted; empty: none.
-  const std::string& learner() const { return learner_; }
+  // Who is granted; rank 0 speaks for all of them but for errors.
+  const LearnerGang& gang() const { return gang_; }
   // Rises with every change that a watcher can see.
   uint64_t revision() const { return revision_; }
 
@@ -105,9 +106,8 @@ class JobRun {
                       absl::Time polled_at, absl::Time now);
   void OnReplayStats(const v1::GetReplayStatsResponse& stats);
 
-  // The assignment of a worker of that role (addresses of other workers are the coordinator's to
-  // fill in).
-  v1::Assignment AssignmentFor(absl::string_view role) const;
+  // What a worker should be doing (addresses of other workers are the coordinator's to fill in).
+  v1::Assignment AssignmentFor(const Worker& worker) const;
   v1::JobStatus Status(absl::Time now, int64_t steps_after) const;  // steps_after < 0: no steps
   void Show(const CoordinatorMetrics& metrics, absl::Time now) const;
   bool WantsReplayStats() const { return replay_ == ReplayState::kOpen && !final(); }
@@ -118,8 +118,10 @@ class JobRun {
   void OnReplayLost(absl::Time now);
   void Changed() { ++revision_; }
   void End(absl::Time now);
-  void Grant(const std::string& learner_id, absl::Time now);
-  std::string Missing(const WorkerRegistry& workers) const;
+  void Grant(const std::vector<const Worker*>& learners, absl::Time now);
+  // The attempt is over; the next one begins when there are learners for it.
+  void LoseGang(const std::string& why, absl::Time now);
+  std::string Missing(const WorkerRegistry& workers, absl::Time now) const;
   void AdvanceRunning(const WorkerRegistry& workers, absl::Time now);
   void SucceedIfComplete(absl::Time now);
   void ReleaseLost(const std::string& worker_id);
@@ -148,7 +150,7 @@ class JobRun {
   VersionRegistry versions_;
   Evaluations evaluations_;
   StepHistory history_;
-  std::string learner_;
+  LearnerGang gang_;
   uint64_t revision_ = 1;
 
   // Towards the replay store.

@@ -62,6 +62,11 @@ absl::Status JobRun::RegisterCheckpoint(const v1::RegisterCheckpointRequest& req
 absl::Status JobRun::FinishTraining(const v1::FinishTrainingRequest& request, absl::Time now) {
   if (training_finished_ && request.job().attempt() == job_.attempt()) return absl::OkStatus();
   DTRPO_RETURN_IF_ERROR(base::Annotate(job_.CheckAttempt(request.job().attempt()), "job ", id_));
+  if (request.attempt_only()) {
+    Changed();
+    LoseGang(request.reason(), now);
+    return absl::OkStatus();
+  }
   if (!request.checkpoint().empty()) {
     checkpoint_ = request.checkpoint();
     checkpoint_step_ = request.step();

@@ -11,6 +11,21 @@ namespace {
 
 constexpr double kNearlyFull = 0.8;
 
+// How the table keeps and chooses items. The words were checked with the job.
+void SetSampling(const job::ReplaySpec& spec, v1::ReplayJobOptions* options) {
+  options->set_durability(spec.durability == "memory" ? v1::MEMORY
+                          : spec.durability == "log"  ? v1::LOG
+                                                      : v1::SYNC);
+  options->set_selector(spec.selector == "uniform"       ? v1::UNIFORM
+                        : spec.selector == "prioritised" ? v1::PRIORITISED
+                        : spec.selector == "newest"      ? v1::NEWEST
+                                                         : v1::FIFO);
+  options->set_priority(spec.priority == "learner" ? v1::LEARNER : v1::REWARD_GAP);
+  options->set_priority_exponent(spec.priority_exponent);
+  options->set_min_items(spec.min_items);
+  options->set_samples_per_insert(spec.samples_per_insert);
+}
+
 v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
   v1::ReplayJobOptions options;
   options.set_pairs_per_batch(spec.training.pairs_per_batch);
@@ -27,6 +42,7 @@ v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
   options.set_max_pairs_per_prompt(spec.reward.max_pairs_per_prompt);
   options.set_total_steps(spec.training.steps);
   options.set_checkpoint_every(spec.training.checkpoint_every);
+  SetSampling(spec.replay, &options);
   options.set_external_pairs_per_batch(static_cast<int32_t>(job::ExternalPairsPerBatch(spec)));
   return options;
 }
@@ -138,12 +154,11 @@ void JobRun::OnReplayLost(absl::Time now) {
   // Exact where batches take what has waited longest; else some pairs are imported once more.
   const bool in_order = spec_.replay.selector == "fifo" && spec_.training.max_uses == 1;
   if (pairs_.has_value()) {
-    pairs_->OnStoreLost(in_order ? std::max<int64_t>(checkpoint_step_, 0) *
-                                       job::ExternalPairsPerBatch(spec_)
-                                 : 0);
+    pairs_->OnStoreLost(
+        in_order ? std::max<int64_t>(checkpoint_step_, 0) * job::ExternalPairsPerBatch(spec_) : 0);
   }
   ledger_.OnStoreLost(std::max<int64_t>(checkpoint_step_, 0) * spec_.training.pairs_per_batch);
-  learner_.clear();
+  gang_.Disband("the replay store lost the job's batches", now);
   job_.LoseLearner("the replay store lost its data");
   if (final()) End(now);
   Changed();

@@ -24,10 +24,14 @@ v1::JobState ToProto(JobState state) {
   return v1::JOB_STATE_UNSPECIFIED;
 }
 
-v1::Assignment JobRun::AssignmentFor(absl::string_view role) const {
+v1::Assignment JobRun::AssignmentFor(const Worker& worker) const {
   v1::Assignment assignment;
   assignment.mutable_job()->set_job_id(id_);
-  if (role == kLearner) {
+  if (worker.role == kLearner) {
+    assignment.set_rank(gang_.RankOf(worker.id));
+    assignment.set_world(gang_.world());
+    assignment.set_rendezvous(gang_.rendezvous());
+    assignment.set_reason(gang_.lost_why());
     assignment.mutable_job()->set_attempt(job_.attempt());
     assignment.set_resume_checkpoint(checkpoint_);
   }

@@ -44,6 +44,8 @@ absl::StatusOr<WorkerRegistry::Registration> WorkerRegistry::Register(
   worker.address = request.address();
   worker.metrics_address = request.metrics_address();
   worker.incarnation = request.incarnation();
+  worker.rendezvous_address = request.rendezvous_address();
+  if (request.has_ordinal()) worker.ordinal = request.ordinal();
   worker.pid = request.pid();
   worker.last_heartbeat = now;
   return registration;

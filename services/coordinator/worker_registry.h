@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct Worker {
   std::string address;
   std::string metrics_address;
   std::string incarnation;
+  std::string rendezvous_address;  // learners
+  std::optional<int32_t> ordinal;  // learners
   int64_t pid = 0;
   absl::Time last_heartbeat;
   // As of the last heartbeat:

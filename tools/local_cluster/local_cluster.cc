@@ -57,6 +57,7 @@ LocalCluster::~LocalCluster() { Stop(); }
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     const LocalClusterOptions& options) {
   if (options.rollouts < 1) return absl::InvalidArgumentError("at least one rollout is needed");
+  if (options.learners < 1) return absl::InvalidArgumentError("at least one learner is needed");
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(options));
   DTRPO_RETURN_IF_ERROR(cluster->StartAll());
   return cluster;
@@ -64,15 +65,26 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
 
 absl::Status LocalCluster::StartAll() {
   base::FileSystem* files = base::PosixFileSystem();
-  for (const char* sub : {"config", "logs", "ports"}) {
+  for (const char* sub : {"config", "logs", "ports", "store"}) {
     DTRPO_RETURN_IF_ERROR(files->MakeDirectories(absl::StrCat(options_.dir, "/", sub)));
   }
+  // The coordinator knows the jobs of its own life only, so what a cluster before left in the store
+  // belongs to nobody, and a new job may get the id of an old one.
+  std::error_code removed;
+  std::filesystem::remove_all(ReplayFolder(), removed);
+  if (removed) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(ReplayFolder(), ": can't be removed: ", removed.message()));
+  }
   for (const char* kind : kKinds) {
-    const int count = std::string(kind) == "rollout" ? options_.rollouts : 1;
+    const bool is_rollout = std::string(kind) == "rollout";
+    const int count = is_rollout                       ? options_.rollouts
+                      : std::string(kind) == "learner" ? options_.learners
+                                                       : 1;
     for (int i = 0; i < count; ++i) {
       auto service = std::make_unique<Service>();
       service->kind = kind;
-      service->name = std::string(kind) == "rollout" ? absl::StrCat(kind, "-", i) : kind;
+      service->name = is_rollout || count > 1 ? absl::StrCat(kind, "-", i) : kind;
       service->backoff = options_.first_backoff;
       if (service->kind == "coordinator")
         service->listen = absl::StrCat("127.0.0.1:", options_.coordinator_port);
@@ -93,7 +105,7 @@ int LocalCluster::ThreadsOf(const std::string& kind) const {
   const int cores =
       options_.cores > 0 ? options_.cores : static_cast<int>(std::thread::hardware_concurrency());
   // The learner and the rollouts work all the time, the reference in between.
-  if (kind == "learner") return std::max(1, cores / 2);
+  if (kind == "learner") return std::max(1, cores / 2 / options_.learners);
   if (kind == "rollout") return std::max(1, (cores - cores / 2) / options_.rollouts);
   return std::max(1, cores / 4);
 }
@@ -105,11 +117,15 @@ LocalCluster::Service* LocalCluster::Find(const std::string& kind) const {
   return nullptr;
 }
 
+std::string LocalCluster::ReplayFolder() const { return options_.dir + "/store/replay"; }
+
 std::string LocalCluster::ConfigOf(const Service& service) const {
   std::string yaml;
   if (service.kind == "coordinator") {
     absl::StrAppend(&yaml, "replay: [\"", Find("replay")->address, "\"]\n");
-  } else if (service.kind != "replay") {
+  } else if (service.kind == "replay") {
+    absl::StrAppend(&yaml, "engine: rocksdb\npath: \"", ReplayFolder(), "\"\n");
+  } else {
     absl::StrAppend(&yaml, "coordinator: \"", Find("coordinator")->address, "\"\n",
                     "threads: ", ThreadsOf(service.kind), "\n");
   }

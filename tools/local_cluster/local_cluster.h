@@ -5,6 +5,7 @@
 //   <dir>/config/<name>.yaml   what each was started with
 //   <dir>/logs/<name>.log      its output, appended to over restarts
 //   <dir>/ports/<name>.json    the ports it bound
+//   <dir>/store/replay         the replay store; made anew by each Start
 //   <dir>/cluster.json         names, pids and addresses, rewritten at each change
 //
 // A service that dies is started again with back-off, on the same port, and the log says so.
@@ -27,6 +28,7 @@ struct LocalClusterOptions {
   std::string dir = {};      // made when missing
   std::string bin_dir = {};  // where dtrpo-coordinator and the others are
   int rollouts = 1;
+  int learners = 1;             // more: "learner-0", "learner-1", ...; for jobs with training.ranks
   int cores = 0;                // divided among the services; 0: all of the machine's
   int coordinator_port = 7070;  // 0: a free one
   std::string log_level = "info";
@@ -76,6 +78,7 @@ class LocalCluster {
   bool ReadPorts(Service& service) const;  // false: not bound yet
   absl::Status AwaitPorts(Service& service) const;
   std::string ConfigOf(const Service& service) const;
+  std::string ReplayFolder() const;
   int ThreadsOf(const std::string& kind) const;
   absl::Status WriteClusterFile() const;
   Service* Find(const std::string& kind) const;
