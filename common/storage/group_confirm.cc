@@ -19,18 +19,32 @@ GroupConfirm::~GroupConfirm() {
   thread_.join();
 }
 
+void GroupConfirm::Want(int64_t sequence) {
+  if (wanted_ >= sequence) return;
+  wanted_ = sequence;
+  work_wanted_.Signal();
+}
+
+void GroupConfirm::Begin(int64_t sequence) {
+  absl::MutexLock lock(&mutex_);
+  Want(sequence);
+}
+
+void GroupConfirm::Note(std::string trouble) {
+  absl::MutexLock lock(&mutex_);
+  trouble_ = std::move(trouble);
+}
+
 absl::Status GroupConfirm::Await(int64_t sequence, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::MutexLock lock(&mutex_);
   while (done_ < sequence) {
     if (!failed_.ok()) return failed_;
-    if (wanted_ < sequence) {
-      wanted_ = sequence;
-      work_wanted_.Signal();
-    }
+    Want(sequence);
     if (work_done_.WaitWithDeadline(&mutex_, deadline) && done_ < sequence && failed_.ok()) {
       return absl::DeadlineExceededError(
-          absl::StrCat("not durable after ", absl::FormatDuration(timeout)));
+          absl::StrCat("not durable after ", absl::FormatDuration(timeout),
+                       trouble_.empty() ? "" : absl::StrCat(": ", trouble_)));
     }
   }
   return absl::OkStatus();

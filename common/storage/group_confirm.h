@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -29,6 +30,11 @@ class GroupConfirm {
   explicit GroupConfirm(Work work);
   ~GroupConfirm();  // waits for work that is under way
 
+  // Work for `sequence` begins as soon as it can; doesn't wait.
+  void Begin(int64_t sequence);
+  // What keeps the work, for the message of a deadline; empty: nothing.
+  void Note(std::string trouble);
+
   // DEADLINE_EXCEEDED after `timeout`. Once work has failed, its error for ever: after a failed
   // fsync nobody knows what is on the disk, and a second one that succeeds proves nothing.
   absl::Status Await(int64_t sequence, absl::Duration timeout);
@@ -38,12 +44,15 @@ class GroupConfirm {
  private:
   void Run();
 
+  void Want(int64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const Work work_;
   mutable absl::Mutex mutex_;
   int64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t done_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t rounds_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);
+  std::string trouble_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::CondVar work_wanted_;
   absl::CondVar work_done_;

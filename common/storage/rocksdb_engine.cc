@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -88,7 +87,7 @@ class RocksDbEngine final : public StorageEngine {
   FreeSpace free_space_;
 
   mutable absl::Mutex mutex_;
-  std::map<std::string, LogIndex, std::less<>> logs_ ABSL_GUARDED_BY(mutex_);
+  LogIndexes logs_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_log_ ABSL_GUARDED_BY(mutex_);
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -2,26 +2,18 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "common/storage/log_index.h"
 #include "common/storage/rocksdb_engine.h"
 #include "common/storage/store_folder.h"
 #include "common/storage/wal_scan.h"
 #include "rocksdb/db.h"
 
 namespace dtrpo::storage {
-
-// What is known of a log without reading it.
-struct LogIndex {
-  uint64_t number = 0;
-  Position first = 1;
-  Position last = 0;
-  BodyId next_body = 0;
-};
 
 struct OpenedRocksDb {
   explicit OpenedRocksDb(StoreFolder locked) : folder(std::move(locked)) {}
@@ -31,7 +23,7 @@ struct OpenedRocksDb {
   rocksdb::ColumnFamilyHandle* log_family = nullptr;
   rocksdb::ColumnFamilyHandle* body_family = nullptr;
   int64_t epoch = 0;
-  std::map<std::string, LogIndex, std::less<>> logs;
+  LogIndexes logs;
   uint64_t next_log = 1;
 };
 

@@ -128,7 +128,8 @@ class StorageEngine {
                                       absl::Duration timeout = kConfirmTimeout);
 
   // In the order of `ids`; NOT_FOUND names the first id that isn't there. Sees what is confirmed;
-  // what was only written it may or may not see.
+  // what was only written it may or may not see. UNAVAILABLE, here and in what else reads: the
+  // database server is away.
   virtual absl::StatusOr<std::vector<std::string>> ReadBodies(
       absl::string_view log, absl::Span<const BodyId> ids) const = 0;
 
