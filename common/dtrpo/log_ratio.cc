@@ -17,8 +17,10 @@ torch::Tensor WeightedSums(const torch::Tensor& values,
   const auto weight = torch::tensor(flat, torch::kFloat64).to(values.device());
   const auto owner = torch::tensor(owners, torch::kInt64).to(values.device());
   // Sums in float64: a long answer adds thousands of terms of both signs.
+  // What weighs nothing may be infinite.
+  const torch::Tensor terms = torch::where(weight == 0, 0.0, weight * values.to(torch::kFloat64));
   return torch::zeros({static_cast<int64_t>(weights.size())}, weight.options())
-      .index_add(0, owner, weight * values.to(torch::kFloat64));
+      .index_add(0, owner, terms);
 }
 
 torch::Tensor LogRatios(absl::Span<const trajectory::MaskPlan* const> plans,

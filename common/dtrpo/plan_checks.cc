@@ -1,5 +1,6 @@
 #include "common/dtrpo/plan_checks.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -34,14 +35,22 @@ absl::Status CheckTokens(const Trajectory& t, const char* field, const std::vect
 
 absl::Status CheckState(const Trajectory& t, int64_t index, const ResponseBlock& block,
                         const ScoredState& state, bool first_tokens) {
-  if (state.block != index || state.step < 1) {
+  if (state.block != index || state.step < 0) {
     return Refuse(t, "its plan holds step ", state.step, " of block ", state.block, " in block ",
                   index);
   }
+  const int64_t end = t.block_origin == BlockOrigin::kAbsolute
+                          ? block.end
+                          : static_cast<int64_t>(t.response_tokens.size());
+  if (!std::is_sorted(state.masked.begin(), state.masked.end()) ||
+      (!state.masked.empty() &&
+       (state.masked.front() < block.begin || state.masked.back() >= end))) {
+    return Refuse(t, "its plan masks what isn't in block ", index);
+  }
   for (const int64_t target : state.targets) {
-    if (target < block.begin || target >= block.end || t.unmask_step[target] < state.step) {
-      return Refuse(t, "its plan has target ", target, ", which isn't masked before step ",
-                    state.step, " of block ", index);
+    if (target >= block.end ||
+        !std::binary_search(state.masked.begin(), state.masked.end(), target)) {
+      return Refuse(t, "its plan has target ", target, ", which isn't masked in block ", index);
     }
     if (first_tokens && target == block.begin && block.starts_in_response) {
       return Refuse(t, "unmask_step: with token shift the first token of block ", index,
@@ -93,7 +102,7 @@ absl::Status CheckPlan(const ScoreInput& input, const PlanExpectations& expected
   DTRPO_RETURN_IF_ERROR(CheckTokens(t, "prompt_tokens", t.prompt_tokens, expected.vocabulary_size));
   DTRPO_RETURN_IF_ERROR(
       CheckTokens(t, "response_tokens", t.response_tokens, expected.vocabulary_size));
-  const std::vector<ResponseBlock> blocks = ResponseBlocks(t);
+  const std::vector<ResponseBlock> blocks = PlannedBlocks(t, input.plan->kind);
   if (blocks.size() != input.plan->blocks.size()) {
     return Refuse(t, "its plan has ", input.plan->blocks.size(), " blocks, the response ",
                   blocks.size());

@@ -7,22 +7,28 @@ namespace {
 
 using trajectory::BlockPlan;
 using trajectory::MaskPlan;
+using trajectory::ScoredState;
 
-// Of a target drawn in `block`.
-double RatioWeight(const MaskPlan& plan, int64_t block, job::Weighting weighting) {
-  switch (weighting) {
-    case job::Weighting::kSteps:
-      return StatesPerDraw(plan, block);
-    case job::Weighting::kOne:
-      return 1;
-    case job::Weighting::kMean:
-      break;
-  }
+const ScoredState& StateOf(const MaskPlan& plan, const PlannedTarget& target) {
+  return plan.blocks[target.block].states[target.state];
+}
+
+bool IsInRatio(const MaskPlan& plan, const PlannedTarget& target) {
+  return target.state == kFirstTokenState || StateOf(plan, target).weight > 0;
+}
+
+double RatioWeight(const MaskPlan& plan, const PlannedTarget& target, job::Weighting weighting) {
+  if (target.state == kFirstTokenState) return 1;
+  const double weight = StateOf(plan, target).weight;
+  if (weight == 0 || weighting == job::Weighting::kSteps) return weight;
+  if (weighting == job::Weighting::kOne) return 1;
   int64_t targets = 0;
   size_t drawn = 0;
-  for (const BlockPlan& together : DrawnTogether(plan, block)) {
+  for (const BlockPlan& together : DrawnTogether(plan, target.block)) {
     targets += together.target_tokens;
-    for (const trajectory::ScoredState& state : together.states) drawn += state.targets.size();
+    for (const ScoredState& state : together.states) {
+      if (state.weight > 0) drawn += state.targets.size();
+    }
   }
   return static_cast<double>(targets) / static_cast<double>(drawn);
 }
@@ -57,28 +63,42 @@ std::vector<double> RatioWeights(const MaskPlan& plan, job::Weighting weighting,
   }
   std::vector<double> weights;
   for (const PlannedTarget& target : PlannedTargets(plan)) {
-    const double weight =
-        target.state == kFirstTokenState ? 1 : RatioWeight(plan, target.block, weighting);
-    weights.push_back(scale * weight);
+    weights.push_back(scale * RatioWeight(plan, target, weighting));
   }
   return weights;
+}
+
+bool IsOfSampledState(const MaskPlan& plan, const PlannedTarget& target) {
+  return target.state == kFirstTokenState || StateOf(plan, target).step != trajectory::kNoStep;
 }
 
 std::vector<double> StalenessWeights(const MaskPlan& plan) {
   std::vector<double> weights;
   for (const PlannedTarget& target : PlannedTargets(plan)) {
-    size_t draws = 0;
-    for (const BlockPlan& together : DrawnTogether(plan, target.block)) {
-      draws += together.states.size();
+    if (!IsOfSampledState(plan, target)) {
+      weights.push_back(0);
+      continue;
     }
-    weights.push_back(1 / static_cast<double>(std::max<size_t>(draws, 1)));
+    int64_t draws = 0;
+    for (const BlockPlan& together : DrawnTogether(plan, target.block)) {
+      draws +=
+          std::count_if(together.states.begin(), together.states.end(),
+                        [](const ScoredState& state) { return state.step != trajectory::kNoStep; });
+    }
+    weights.push_back(1 / static_cast<double>(std::max<int64_t>(draws, 1)));
   }
   return weights;
 }
 
 std::vector<double> MeanWeights(const MaskPlan& plan) {
-  return std::vector<double>(plan.target_count,
-                             1 / static_cast<double>(std::max<int64_t>(plan.target_count, 1)));
+  std::vector<double> weights;
+  double count = 0;
+  for (const PlannedTarget& target : PlannedTargets(plan)) {
+    weights.push_back(IsInRatio(plan, target) ? 1 : 0);
+    count += weights.back();
+  }
+  for (double& weight : weights) weight /= std::max(count, 1.0);
+  return weights;
 }
 
 }  // namespace dtrpo::objective

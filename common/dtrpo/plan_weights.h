@@ -3,7 +3,7 @@
 // What each target of a mask plan counts for in the sums of the objective. Every vector has one
 // entry per target, in plan order (common/trajectory/mask_plan.h).
 //
-// Letters: b a response block, T_b its steps that hold targets, k_b = min(K, T_b) of them drawn,
+// Letters: b a block of the plan, T_b its steps that hold targets, k_b = min(K, T_b) of them drawn,
 // n_b its targets at steps >= 1. When states are drawn from the sequence (DrawFrom::kSequence), the
 // whole response takes the block's part in what follows.
 #pragma once
@@ -26,8 +26,14 @@ struct PlannedTarget {
 
 std::vector<PlannedTarget> PlannedTargets(const trajectory::MaskPlan& plan);
 
-// R = sum of weight * (log policy - log reference). Step-0 targets always weigh 1; the others
-//   kSteps  T_b / k_b: R is an unbiased estimate of the trajectory's log-ratio
+// Whether the target is read from a state that was sampled from, so that its behaviour
+// log-probability is comparable: step-0 targets and states of a step.
+bool IsOfSampledState(const trajectory::MaskPlan& plan, const PlannedTarget& target);
+
+// R = sum of weight * (log policy - log reference). Step-0 targets always weigh 1, those of
+// behaviour states 0; the others
+//   kSteps  what the plan says. Drawn steps: T_b / k_b, so R is an unbiased estimate of the
+//           trajectory's log-ratio; random masks: their objective's own weights
 //   kOne    1
 //   kMean   n_b / (targets drawn in the block): n_b times the mean of the drawn ones
 // so that all three agree in exact mode. length_normalised divides by the trajectory's targets
@@ -37,10 +43,11 @@ std::vector<double> RatioWeights(const trajectory::MaskPlan& plan, job::Weightin
 
 // The exponent of rho, the off-policy correction: (1/K) * (sum over the draws' targets and the
 // step-0 ones). A block with fewer than K steps has only k_b draws, each counted once, so its K is
-// k_b (1 where nothing was drawn): a short block isn't damped for having few steps.
+// k_b (1 where nothing was drawn): a short block isn't damped for having few steps. Of a plan of
+// random masks only the behaviour states and step-0 targets count.
 std::vector<double> StalenessWeights(const trajectory::MaskPlan& plan);
 
-// 1 / targets of the plan: the mean per token.
+// 1 / targets of the plan, those of behaviour states (weight 0) left out: the mean per token.
 std::vector<double> MeanWeights(const trajectory::MaskPlan& plan);
 
 }  // namespace dtrpo::objective

@@ -1,5 +1,7 @@
 #include "common/dtrpo/preference_loss.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/dtrpo/log_ratio.h"
@@ -11,6 +13,26 @@ namespace {
 
 using trajectory::MaskPlan;
 using trajectory::Trajectory;
+
+// The loss of each pair by its log-ratio margin R(chosen) - R(rejected), [pairs].
+torch::Tensor PairLosses(const torch::Tensor& difference, const job::ObjectiveSpec& objective) {
+  if (objective.loss == job::PreferenceLossKind::kIpo) {
+    return (difference - 0.5 / objective.beta).square();
+  }
+  const torch::Tensor margin = objective.beta * difference;
+  if (objective.label_smoothing == 0) return -torch::log_sigmoid(margin);
+  return -(1 - objective.label_smoothing) * torch::log_sigmoid(margin) -
+         objective.label_smoothing * torch::log_sigmoid(-margin);
+}
+
+// Whether rho can be computed: behaviour log-probabilities are of states that were sampled from.
+bool HoldsBehaviour(const PairInput& input) {
+  const MaskPlan& plan = *input.rejected_plan;
+  if (input.pair->rejected.external || HoldsSampledStates(plan.kind)) return true;
+  return std::all_of(plan.blocks.begin(), plan.blocks.end(), [](const auto& block) {
+    return block.states.empty() || block.states.back().step != trajectory::kNoStep;
+  });
+}
 
 // rho of every rejected answer, [pairs], without gradient.
 torch::Tensor RejectedRatios(absl::Span<const PairInput> pairs, const torch::Tensor& policy) {
@@ -63,7 +85,7 @@ PreferenceLoss Compute(absl::Span<const PairInput> pairs, const torch::Tensor& p
     rejected = value + rho * (rejected - value);
   }
   const torch::Tensor margin = objective.beta * (chosen - rejected);
-  const torch::Tensor preference = -torch::log_sigmoid(margin);
+  const torch::Tensor preference = PairLosses(chosen - rejected, objective);
   const torch::Tensor cross_entropy = ChosenCrossEntropy(pairs, policy);
   torch::Tensor total = preference.sum();
   // Left out rather than multiplied by zero: 0 * infinity would be NaN.
@@ -106,6 +128,15 @@ absl::StatusOr<PreferenceLoss> ComputePreferenceLoss(absl::Span<const PairInput>
     return absl::InvalidArgumentError(absl::StrCat(
         "preference loss: ", policy.numel(), " policy and ", reference.numel(),
         " reference log-probabilities for ", targets, " targets of ", pairs.size(), " pairs"));
+  }
+  if (objective.staleness_correction == job::StalenessCorrection::kRejectedRatio) {
+    for (const PairInput& input : pairs) {
+      if (HoldsBehaviour(input)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "pair '", input.pair->id,
+          "': the off-policy correction needs a plan with behaviour states beside its random "
+          "masks"));
+    }
   }
   return model::TorchBoundary(
       [&] { return Compute(pairs, policy, reference, objective, global_pairs); });

@@ -1,11 +1,18 @@
 // Thread safety: free functions.
 //
-// The loss of preference pairs: DPO on estimated trajectory log-ratios (arXiv 2603.18806),
-//   -log sigmoid(beta * (R(chosen) - R(rejected))),
-// with two additions of ours against stale answers (ARCHITECTURE.md, "Off-policy correction"):
+// The loss of preference pairs, on the difference d = R(chosen) - R(rejected) of whatever
+// log-ratios the plans estimate (common/trajectory/mask_plan.h), so that each loss goes with each
+// objective:
+//   sigmoid  -log sigmoid(beta d): DPO (arXiv 2305.18290), what dTRPO uses (arXiv 2603.18806). With
+//            label_smoothing e: -(1 - e) log sigmoid(beta d) - e log sigmoid(-beta d), for labels
+//            that are wrong with probability e (conservative DPO)
+//   ipo      (d - 1 / (2 beta))^2 (arXiv 2310.12036, equation 17)
+// and two additions of ours against stale answers (ARCHITECTURE.md, "Off-policy correction"):
 //   rejected_ratio  the gradient of R(rejected) is multiplied by
 //                   rho = min(1, exp((1/K) sum (log policy - log behaviour))), so that an answer
-//                   the policy has already left isn't pushed further down. Values don't change.
+//                   the policy has already left isn't pushed further down. Values don't change. The
+//                   sum is over states that were sampled from: plans of random masks bring one of
+//                   each block along (MaskPlanOptions::behaviour_states).
 //   sft_weight      that many times the mean cross-entropy of the chosen answer's scored tokens.
 // Behaviour log-probabilities enter nowhere else. External answers have none, hence rho = 1.
 #pragma once
@@ -38,8 +45,8 @@ std::vector<ScoreInput> ScoreInputs(absl::Span<const PairInput> pairs);
 struct PairTerms {
   double log_ratio_chosen = 0;
   double log_ratio_rejected = 0;
-  double margin = 0;           // beta * (log_ratio_chosen - log_ratio_rejected)
-  double preference_loss = 0;  // -log sigmoid(margin)
+  double margin = 0;  // beta * (log_ratio_chosen - log_ratio_rejected)
+  double preference_loss = 0;
   double sft_loss = 0;  // mean cross-entropy of the chosen answer's scored tokens, unweighted
   double rho = 1;
 };
@@ -52,7 +59,8 @@ struct PreferenceLoss {
 };
 
 // policy, reference: [n] log-probabilities of the targets of ScoreInputs(pairs), in that order.
-// INVALID_ARGUMENT when their sizes don't fit the plans, INTERNAL for what LibTorch throws.
+// INVALID_ARGUMENT when their sizes don't fit the plans or the correction is asked for without
+// behaviour states, INTERNAL for what LibTorch throws.
 // REQUIRES: global_pairs >= pairs.size().
 absl::StatusOr<PreferenceLoss> ComputePreferenceLoss(absl::Span<const PairInput> pairs,
                                                      const torch::Tensor& policy,

@@ -126,10 +126,11 @@ class Layout {
     const ResponseBlock& block = plan.block;
     const int64_t begin = RowCount();
     AddPromptTail(t, block);
+    auto masked = state.masked.begin();
     for (int64_t i = block.begin; i < block.end; ++i) {
-      const int32_t step = t.unmask_step[i];
-      const bool masked = step >= state.step || step == trajectory::kNeverCommitted;
-      AddRow(masked ? options_.mask_id : t.response_tokens[i], PositionOf(block, i));
+      const bool is_masked = masked != state.masked.end() && *masked == i;
+      if (is_masked) ++masked;
+      AddRow(is_masked ? options_.mask_id : t.response_tokens[i], PositionOf(block, i));
     }
     const int64_t clean_end = clean_begin + state.block * block.rows;
     EndSegment(begin, {prompt, {clean_begin, clean_end}, {begin, RowCount()}});

@@ -8,8 +8,8 @@
 //   clean blocks     response blocks with their final tokens (the first with the prompt's tail),
 //                    each sees prompt and clean blocks up to itself; the last is a key for no row
 //                    that is read, so it is left out
-//   re-masked blocks one for each planned state: tokens of its step and later are masked; sees
-//                    prompt and clean blocks before its own, and itself
+//   re-masked blocks one for each planned state (K draws share the clean blocks); sees prompt and
+//                    clean blocks before its own, and itself
 //
 // Both copies of a block have the same positions. With token shift, row i-1 predicts token i, and a
 // block-first token (step 0) is predicted by the clean last row of the block before, which may be

@@ -61,10 +61,12 @@ NoisedExample NoiseExample(const SftExample& example, const checkpoint::ModelDes
       } else if (rng.Uniform01() < mask_probability) {
         t.unmask_step[i] = kMaskedStep;
         state.targets.push_back(i);
+        state.masked.push_back(i);
       } else {
         t.unmask_step[i] = kVisibleStep;
       }
     }
+    for (int64_t i = std::max(block.begin, answer); i < block.end; ++i) state.masked.push_back(i);
     noised.plan.target_count +=
         static_cast<int64_t>(state.targets.size()) + (plan.first_token >= 0 ? 1 : 0);
     if (!state.targets.empty()) {

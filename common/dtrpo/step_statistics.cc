@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "common/base/check.h"
 #include "common/dtrpo/plan_weights.h"
 
@@ -22,7 +27,10 @@ double SampleVariance(double sum, double squares, int64_t count) {
   return std::max(0.0, (squares - sum * sum / n) / (n - 1));
 }
 
-// The variance that drawing `terms` from `states` states adds to R.
+constexpr int64_t kEndless = std::numeric_limits<int64_t>::max();
+
+// The variance that drawing adds to R: `terms` were drawn without replacement from `states` states,
+// or independently where that is kEndless.
 double DrawVariance(int64_t states, const std::vector<double>& terms) {
   const double k = static_cast<double>(terms.size());
   double sum = 0, squares = 0;
@@ -32,6 +40,19 @@ double DrawVariance(int64_t states, const std::vector<double>& terms) {
   }
   return k * SampleVariance(sum, squares, static_cast<int64_t>(terms.size())) *
          (1 - k / static_cast<double>(std::max<int64_t>(states, 1)));
+}
+
+// The parts of R that were drawn independently of each other: a state each, or antithetic pairs.
+std::vector<double> IndependentTerms(const std::vector<double>& of_states, bool antithetic) {
+  std::vector<double> terms;
+  for (size_t k = 0; k < of_states.size(); ++k) {
+    if (antithetic && k % 2 == 1) {
+      terms.back() += of_states[k];
+    } else {
+      terms.push_back(of_states[k]);
+    }
+  }
+  return terms;
 }
 
 bool MadeBy(const Trajectory& t, int64_t version) {
@@ -52,12 +73,19 @@ void StepStatistics::AddAnswer(const Trajectory& t, const MaskPlan& plan, const 
   const bool own = weights_are_version_ && MadeBy(t, policy_version_);
   std::vector<double> per_block(plan.blocks.size());
   std::vector<std::vector<double>> terms(plan.blocks.size());  // per block and drawn state
-  for (size_t b = 0; b < plan.blocks.size(); ++b) terms[b].resize(plan.blocks[b].states.size());
+  for (size_t b = 0; b < plan.blocks.size(); ++b) {
+    terms[b].resize(std::count_if(plan.blocks[b].states.begin(), plan.blocks[b].states.end(),
+                                  [](const auto& state) { return state.weight > 0; }));
+  }
   for (size_t i = 0; i < targets.size(); ++i) {
     const double term = weights[i] * (policy[i] - reference[i]);
     per_block[targets[i].block] += term;
-    if (targets[i].state != kFirstTokenState) terms[targets[i].block][targets[i].state] += term;
-    if (own) {
+    // Behaviour states are behind the others, and no part of R.
+    std::vector<double>& of_block = terms[targets[i].block];
+    if (targets[i].state != kFirstTokenState && targets[i].state < std::ssize(of_block)) {
+      of_block[targets[i].state] += term;
+    }
+    if (own && IsOfSampledState(plan, targets[i])) {
       means_["mismatch"].Add(std::abs(policy[i] - t.behaviour_logprob[targets[i].index]));
     }
   }
@@ -66,8 +94,10 @@ void StepStatistics::AddAnswer(const Trajectory& t, const MaskPlan& plan, const 
     int64_t states = 0;
     std::vector<double> drawn;
     for (const BlockPlan& block : DrawnTogether(plan, static_cast<int64_t>(b))) {
-      states += block.steps;
-      drawn.insert(drawn.end(), terms[b].begin(), terms[b].end());
+      // Of one target there is only one mask.
+      states += HoldsSampledStates(plan.kind) || block.target_tokens < 2 ? block.steps : kEndless;
+      const std::vector<double> independent = IndependentTerms(terms[b], plan.antithetic);
+      drawn.insert(drawn.end(), independent.begin(), independent.end());
       ++b;
     }
     variance += DrawVariance(states, drawn);
@@ -135,6 +165,54 @@ std::map<std::string, double> StepStatistics::Values() const {
     values["estimator_variance"] = variance.sum / static_cast<double>(variance.count);
   }
   return values;
+}
+
+// A line of counts, then a line per mean; numbers in hexadecimal, so that nothing is rounded.
+std::string StepStatistics::Encode() const {
+  std::string encoded = absl::StrFormat("%d %d %a %d\n", pairs_, target_tokens_, staleness_max_,
+                                        static_cast<int>(drawn_once_));
+  for (const auto& [name, mean] : means_) {
+    absl::StrAppendFormat(&encoded, "%s %a %a %d\n", name, mean.sum, mean.squares, mean.count);
+  }
+  return encoded;
+}
+
+void StepStatistics::Clear() {
+  means_.clear();
+  pairs_ = target_tokens_ = 0;
+  staleness_max_ = 0;
+  drawn_once_ = false;
+}
+
+absl::Status StepStatistics::Merge(absl::string_view encoded) {
+  bool first = true;
+  for (const absl::string_view line : absl::StrSplit(encoded, '\n', absl::SkipEmpty())) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ');
+    int64_t a = 0, b = 0;
+    double x = 0, y = 0;
+    const auto number = [](const std::string& word, double* value) {
+      char* end = nullptr;
+      *value = std::strtod(word.c_str(), &end);
+      return !word.empty() && *end == '\0';
+    };
+    if (words.size() == 4 && first && absl::SimpleAtoi(words[0], &a) &&
+        absl::SimpleAtoi(words[1], &b) && number(words[2], &x)) {
+      pairs_ += a;
+      target_tokens_ += b;
+      staleness_max_ = std::max(staleness_max_, x);
+      drawn_once_ = drawn_once_ || words[3] == "1";
+    } else if (words.size() == 4 && !first && number(words[1], &x) && number(words[2], &y) &&
+               absl::SimpleAtoi(words[3], &a)) {
+      Mean& mean = means_[words[0]];
+      mean.sum += x;
+      mean.squares += y;
+      mean.count += a;
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat("statistics of a step: line '", line, "'"));
+    }
+    first = false;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace dtrpo::objective

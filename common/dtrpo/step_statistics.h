@@ -5,7 +5,8 @@
 //   name                      meaning (means are over pairs unless said otherwise)
 //   pairs, target_tokens      counts; tokens of both answers that were scored
 //   loss                      preference_loss + sft_weight * sft_loss
-//   preference_loss           -log sigmoid(margin); log 2 when policy and reference agree
+//   preference_loss           of preference_loss.h; when policy and reference agree, log 2 with the
+//                             sigmoid loss and 1 / (4 beta^2) with IPO
 //   sft_loss                  cross-entropy per token of the chosen answer's scored tokens
 //   margin                    beta * (R(chosen) - R(rejected))
 //   accuracy                  share of pairs with margin > 0
@@ -26,7 +27,8 @@
 // (exact for draws without replacement that are independent; ours are k steps in a row, so it is
 // off by the correlation of neighbours). It is 0 in exact mode. With K = 1 a block has one term, so
 // the variance of R across the step's answers is reported instead: an upper bound, for it holds the
-// differences between answers too. States drawn from the whole sequence count as one block.
+// differences between answers too. States drawn from the whole sequence count as one block. Random
+// masks are drawn from endlessly many (no 1 - k / T_b), an antithetic pair counts as one draw.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +36,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/dtrpo/preference_loss.h"
 #include "common/job/job_spec.h"
@@ -57,6 +61,13 @@ class StepStatistics {
            absl::Span<const double> policy, absl::Span<const double> reference);
 
   std::map<std::string, double> Values() const;
+
+  // For a step whose pairs are spread over ranks: each encodes its part; all of them, merged into a
+  // cleared object, are the whole.
+  std::string Encode() const;
+  void Clear();
+  // INVALID_ARGUMENT when `encoded` isn't from Encode().
+  absl::Status Merge(absl::string_view encoded);
 
  private:
   // Sum, count and sum of squares are enough for every mean and variance here.

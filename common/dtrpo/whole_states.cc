@@ -4,7 +4,6 @@
 
 #include "common/base/status_macros.h"
 #include "common/dtrpo/plan_checks.h"
-#include "common/trajectory/state_at.h"
 
 namespace dtrpo::objective {
 namespace {
@@ -17,10 +16,9 @@ void AddState(const Trajectory& t, const ScoredState& state, const WholeStateOpt
   model::RowBatch& rows = batch->rows;
   const int64_t begin = static_cast<int64_t>(rows.token_ids.size());
   const int64_t prompt = static_cast<int64_t>(t.prompt_tokens.size());
-  const std::vector<int32_t> canvas =
-      trajectory::StateBefore(t, state.block, state.step, options.mask_id);
   rows.token_ids.insert(rows.token_ids.end(), t.prompt_tokens.begin(), t.prompt_tokens.end());
-  rows.token_ids.insert(rows.token_ids.end(), canvas.begin(), canvas.end());
+  rows.token_ids.insert(rows.token_ids.end(), t.response_tokens.begin(), t.response_tokens.end());
+  for (const int64_t i : state.masked) rows.token_ids[begin + prompt + i] = options.mask_id;
   const int64_t end = static_cast<int64_t>(rows.token_ids.size());
   for (int64_t position = 0; position < end - begin; ++position) {
     rows.positions.push_back(position);

@@ -2,8 +2,9 @@
 //
 // Lays the planned states of trajectories out as rows for bidirectional models (LLaDA, Dream):
 // there a clean row would see later masks, so nothing is shared between states. Each state is a
-// segment of its own over prompt and whole canvas, later blocks masked, and sees all of itself:
-// what the sampler ran, so the score is exact. Segments have their own lengths; nothing is padded.
+// segment of its own over prompt and whole canvas and sees all of itself: what the sampler ran, so
+// the score of a state that was sampled is exact. Segments have their own lengths; nothing is
+// padded.
 #pragma once
 
 #include <cstdint>

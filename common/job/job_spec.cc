@@ -136,6 +136,18 @@ absl::Status CheckRewardAndObjective(const RewardSpec& reward, const ObjectiveSp
   if (o.label_smoothing > 0 && o.loss != PreferenceLossKind::kSigmoid) {
     return Refuse("objective.label_smoothing", "is defined for the sigmoid loss only");
   }
+  const bool random_masks = o.kind == ObjectiveKind::kVrpo || o.kind == ObjectiveKind::kRandomMask;
+  if (random_masks && !o.draw_from.empty()) {
+    return Refuse("objective.draw_from",
+                  "is for steps; random masks are drawn from a block, or "
+                  "from the whole answer for bidirectional models");
+  }
+  if (random_masks && o.weighting != Weighting::kSteps &&
+      (o.kind == ObjectiveKind::kVrpo || o.weighting != Weighting::kMean)) {
+    return Refuse("objective.weighting", o.kind == ObjectiveKind::kVrpo
+                                             ? "vrpo weighs by 1 / t: 'steps' only"
+                                             : "random_mask has 'steps' (the sum) and 'mean'");
+  }
   return InRange("objective.sft_weight", o.sft_weight, 0.0, 1e6);
 }
 

@@ -16,16 +16,23 @@ using trajectory::BlockPlan;
 using trajectory::MaskPlan;
 using trajectory::ScoredState;
 
-// Calls visit((block, step), targets) in plan order.
+std::tuple<int64_t, int32_t, int64_t> FirstTokenKey(int64_t block) {
+  return {block, trajectory::kBlockFirstStep, -1};
+}
+
+// Calls visit((block, step, draw), targets) in plan order.
 template <typename Visit>
 void ForEachState(const MaskPlan& plan, const Visit& visit) {
   for (size_t b = 0; b < plan.blocks.size(); ++b) {
     const int64_t block = static_cast<int64_t>(b);
     if (plan.blocks[b].first_token >= 0) {
-      visit(std::pair{block, trajectory::kBlockFirstStep}, size_t{1});
+      visit(FirstTokenKey(block), size_t{1});
     }
-    for (const ScoredState& state : plan.blocks[b].states) {
-      visit(std::pair{block, state.step}, state.targets.size());
+    const std::vector<ScoredState>& states = plan.blocks[b].states;
+    for (size_t k = 0; k < states.size(); ++k) {
+      const bool sampled = states[k].step != trajectory::kNoStep;
+      visit(std::tuple{block, states[k].step, sampled ? 0 : static_cast<int64_t>(k)},
+            states[k].targets.size());
     }
   }
 }
@@ -48,9 +55,9 @@ MaskPlan FrozenScores::Missing(const MaskPlan& plan, const TrajectoryScores& kno
   for (size_t b = 0; b < missing.blocks.size(); ++b) {
     const int64_t block = static_cast<int64_t>(b);
     BlockPlan& part = missing.blocks[b];
-    if (known.count({block, trajectory::kBlockFirstStep}) > 0) part.first_token = -1;
+    if (known.count(FirstTokenKey(block)) > 0) part.first_token = -1;
     const auto is_known = [&](const ScoredState& state) {
-      return known.count({block, state.step}) > 0;
+      return known.count({block, state.step, 0}) > 0;
     };
     part.states.erase(std::remove_if(part.states.begin(), part.states.end(), is_known),
                       part.states.end());
@@ -82,10 +89,11 @@ absl::Status FrozenScores::ScoreMissing(absl::Span<const objective::ScoreInput> 
 
 absl::StatusOr<std::vector<std::vector<float>>> FrozenScores::Score(
     absl::Span<const objective::ScoreInput> inputs) {
-  const bool keep = options_.boundary != trajectory::Boundary::kNoisy;
-  std::vector<TrajectoryScores> once(keep ? 0 : inputs.size());
+  std::vector<TrajectoryScores> once(inputs.size());
   std::vector<TrajectoryScores*> known;
   for (size_t i = 0; i < inputs.size(); ++i) {
+    const bool keep = options_.boundary != trajectory::Boundary::kNoisy &&
+                      HoldsSampledStates(inputs[i].plan->kind);
     known.push_back(keep ? &known_[inputs[i].trajectory->id] : &once[i]);
   }
   std::vector<MaskPlan> plans;

@@ -5,14 +5,15 @@
 // block and step, so it serves every later plan that draws it, and once all states of a pair were
 // drawn the pair costs no more forwards. What is kept is 4 bytes a target of the states seen.
 //
-// With Boundary::kNoisy a block-first term depends on what else was drawn; then nothing is kept.
+// With Boundary::kNoisy a block-first term depends on what else was drawn, and random masks are new
+// each time; then nothing is kept.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -41,8 +42,8 @@ class FrozenScores {
   int64_t scored_states() const { return scored_states_; }  // by forwards, all calls together
 
  private:
-  // (block, step) of a trajectory; step 0: its block-first token.
-  using StateKey = std::pair<int64_t, int32_t>;
+  // (block, step, draw). Step 0: draw -1 is the block-first token, the others are random masks.
+  using StateKey = std::tuple<int64_t, int32_t, int64_t>;
   using TrajectoryScores = std::map<StateKey, std::vector<float>>;
 
   // The part of the plan that isn't in `known`.

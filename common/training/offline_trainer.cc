@@ -112,7 +112,10 @@ absl::StatusOr<HeldOutPreferences> OfflineTrainer::Evaluate(
     absl::Span<const PreferencePair> heldout) {
   torch::NoGradGuard no_grad;
   trajectory::MaskPlanOptions options = plan_options_;
-  options.exact = model().descriptor().attention == checkpoint::Attention::kBlockCausal;
+  if (HoldsSampledStates(options.kind) &&
+      model().descriptor().attention == checkpoint::Attention::kBlockCausal) {
+    options.kind = trajectory::PlanKind::kExact;
+  }
   HeldOutPreferences result;
   for (size_t begin = 0; begin < heldout.size(); begin += kEvaluatedAtOnce) {
     const auto part = heldout.subspan(begin, kEvaluatedAtOnce);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/dtrpo/preference_loss.h"
 #include "common/dtrpo/step_statistics.h"
@@ -33,6 +34,21 @@ std::vector<double> ToDoubles(const torch::Tensor& tensor) {
   return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
 }
 
+trajectory::PlanKind PlanKindOf(job::ObjectiveKind kind) {
+  switch (kind) {
+    case job::ObjectiveKind::kDtrpo:
+      return trajectory::PlanKind::kDtrpo;
+    case job::ObjectiveKind::kExact:
+      return trajectory::PlanKind::kExact;
+    case job::ObjectiveKind::kVrpo:
+      return trajectory::PlanKind::kVrpo;
+    case job::ObjectiveKind::kRandomMask:
+      return trajectory::PlanKind::kRandomMask;
+  }
+  DTRPO_CHECK(false) << "objective kind " << static_cast<int>(kind);
+  return trajectory::PlanKind::kDtrpo;
+}
+
 std::string FirstNonFinite(absl::Span<const objective::PairInput> inputs,
                            absl::Span<const objective::PairTerms> terms) {
   for (size_t i = 0; i < terms.size(); ++i) {
@@ -48,8 +64,12 @@ absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec
                                                         checkpoint::Attention attention) {
   trajectory::MaskPlanOptions options;
   options.job_seed = spec.seed;
+  options.kind = PlanKindOf(spec.objective.kind);
   options.draws = spec.objective.draws;
-  options.exact = spec.objective.kind == job::ObjectiveKind::kExact;
+  options.antithetic = spec.objective.antithetic;
+  options.behaviour_states =
+      !HoldsSampledStates(options.kind) &&
+      spec.objective.staleness_correction == job::StalenessCorrection::kRejectedRatio;
   DTRPO_ASSIGN_OR_RETURN(options.boundary, trajectory::ParseBoundary(spec.objective.boundary));
   if (!spec.objective.draw_from.empty()) {
     DTRPO_ASSIGN_OR_RETURN(options.draw_from, trajectory::ParseDrawFrom(spec.objective.draw_from));

@@ -7,16 +7,27 @@
 
 namespace dtrpo::trajectory {
 
+std::vector<int64_t> MaskedBefore(const Trajectory& t, const ResponseBlock& block, int32_t step,
+                                  int64_t end) {
+  DTRPO_CHECK(block.begin >= 0 && end <= static_cast<int64_t>(t.unmask_step.size()));
+  std::vector<int64_t> masked;
+  for (int64_t i = block.begin; i < end; ++i) {
+    const bool later = i >= block.end;
+    if (later || t.unmask_step[i] >= step || t.unmask_step[i] == kNeverCommitted) {
+      masked.push_back(i);
+    }
+  }
+  return masked;
+}
+
 std::vector<int32_t> StateBefore(const Trajectory& t, int64_t block, int32_t step,
                                  int32_t mask_id) {
   const std::vector<ResponseBlock> blocks = ResponseBlocks(t);
   DTRPO_CHECK(block >= 0 && block < static_cast<int64_t>(blocks.size()));
   std::vector<int32_t> tokens = t.response_tokens;
-  for (int64_t i = blocks[block].begin; i < static_cast<int64_t>(tokens.size()); ++i) {
-    const bool later = i >= blocks[block].end;
-    if (later || t.unmask_step[i] >= step || t.unmask_step[i] == kNeverCommitted) {
-      tokens[i] = mask_id;
-    }
+  for (const int64_t i :
+       MaskedBefore(t, blocks[block], step, static_cast<int64_t>(tokens.size()))) {
+    tokens[i] = mask_id;
   }
   return tokens;
 }

@@ -9,13 +9,19 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/trajectory/block_layout.h"
 #include "common/trajectory/trajectory.h"
 
 namespace dtrpo::trajectory {
 
-// Response tokens [R] just before step `step` (>= 1) of response block `block`: blocks before it
-// finished, its own tokens of this and later steps masked, later blocks masked. Block-first tokens
-// (step 0) stand.
+// Response indices below `end` that hold the mask just before step `step` (>= 1) of `block`,
+// ascending: blocks before it are finished, its own tokens of this and later steps are masked, and
+// so are later blocks. Block-first tokens (step 0) stand.
+std::vector<int64_t> MaskedBefore(const Trajectory& t, const ResponseBlock& block, int32_t step,
+                                  int64_t end);
+
+// Response tokens [R] with the masks of MaskedBefore over the whole response. Its block is an index
+// into ResponseBlocks.
 std::vector<int32_t> StateBefore(const Trajectory& t, int64_t block, int32_t step, int32_t mask_id);
 
 // The canvas [R] before anything was committed, then after each step in which something was: for

@@ -24,8 +24,10 @@ const char* WordOf(trajectory::Boundary boundary) {
 
 void ToProto(const trajectory::MaskPlanOptions& from, v1::MaskPlan* to) {
   to->set_job_seed(from.job_seed);
-  to->set_draws(from.exact ? 0 : from.draws);
-  to->set_exact(from.exact);
+  to->set_kind(std::string(trajectory::PlanKindWord(from.kind)));
+  to->set_draws(from.kind == trajectory::PlanKind::kExact ? 0 : from.draws);
+  to->set_antithetic(from.antithetic);
+  to->set_behaviour_states(from.behaviour_states);
   to->set_boundary(WordOf(from.boundary));
   to->set_draw_from(from.draw_from == trajectory::DrawFrom::kSequence ? "sequence" : "block");
 }
@@ -33,8 +35,13 @@ void ToProto(const trajectory::MaskPlanOptions& from, v1::MaskPlan* to) {
 absl::StatusOr<trajectory::MaskPlanOptions> FromProto(const v1::MaskPlan& from) {
   trajectory::MaskPlanOptions to;
   to.job_seed = from.job_seed();
-  to.exact = from.exact();
-  if (!from.exact()) {
+  to.antithetic = from.antithetic();
+  to.behaviour_states = from.behaviour_states();
+  if (!from.kind().empty()) {
+    DTRPO_ASSIGN_OR_RETURN(
+        to.kind, base::Annotate(trajectory::ParsePlanKind(from.kind()), "field plan.kind"));
+  }
+  if (to.kind != trajectory::PlanKind::kExact) {
     if (from.draws() < 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("field plan.draws: ", from.draws(), " is less than 1"));

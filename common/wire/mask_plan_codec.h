@@ -9,7 +9,8 @@ namespace dtrpo::wire {
 
 void ToProto(const trajectory::MaskPlanOptions& from, v1::MaskPlan* to);
 
-// INVALID_ARGUMENT naming the field: no draws without `exact`, an unknown boundary or draw_from.
+// INVALID_ARGUMENT naming the field: no draws where the kind has some, an unknown kind, boundary
+// or draw_from.
 absl::StatusOr<trajectory::MaskPlanOptions> FromProto(const v1::MaskPlan& from);
 
 }  // namespace dtrpo::wire

@@ -30,8 +30,7 @@ std::string CacheKey(const trajectory::MaskPlanOptions& options, const ScoreItem
   }
   contents.Add(static_cast<uint64_t>(t.stop_index));
   return absl::StrCat(t.id, "|", base::Hex64(contents.Finish()), "|", item.use_index, "|",
-                      options.job_seed, "|", options.exact ? 0 : options.draws, "|",
-                      static_cast<int>(options.boundary), "|", static_cast<int>(options.draw_from));
+                      trajectory::PlanKey(options));
 }
 
 // Of all tensors in the order of their names.

@@ -29,11 +29,12 @@ constexpr int64_t kMaxRows = 8192;
 
 constexpr char kHelp[] =
     R"(Input lines are trajectories as `dtrpo generate` writes them. An output line has
-  id, logprob          exact log-probability of the trajectory, or the estimate
+  id, logprob          exact log-probability of the trajectory, or the estimate; vrpo: of the ELBO
   token_logprob        --exact: each response token at the state it was committed in, else absent
   blocks               of each response block: block, steps (T_b: steps with targets), drawn_steps,
                        terms (one per drawn step: log-probability of the targets it committed) and
-                       first_token_term (of the block-first token at step 0, or null)
+                       first_token_term (of the block-first token at step 0, or null);
+                       random masks: masked (targets each masks) instead of drawn_steps
 logprob = sum over blocks of steps / (drawn steps) * sum of terms + first_token_term; with
 draws from the sequence, steps and drawn steps are those of all blocks together.
 Log-probabilities are natural, untempered, over the full vocabulary without the mask token.
@@ -53,10 +54,15 @@ void ScoreCommand::AddOptions(CLI::App* app) {
   app->add_option("--output", output_path_, "scores, JSONL; an existing file is replaced")
       ->required()
       ->type_name("FILE");
-  CLI::Option* exact = app->add_flag("--exact", plan_.exact, "score every step of every block");
-  app->add_option(
-         "--draws", plan_.draws,
-         "K steps per block (see --draw-from), drawn without replacement; K >= T_b is exact")
+  app->add_option("--objective", objective_,
+                  "whose states: dtrpo, exact (every step of every block), vrpo, random_mask")
+      ->check(CLI::IsMember({"dtrpo", "exact", "vrpo", "random_mask"}))
+      ->capture_default_str();
+  CLI::Option* exact = app->add_flag_callback(
+      "--exact", [this] { objective_ = "exact"; }, "the same as --objective exact");
+  app->add_option("--draws", plan_.draws,
+                  "K steps per block (see --draw-from), drawn without replacement; K >= T_b is "
+                  "exact; vrpo, random_mask: masks per block")
       ->check(CLI::Range(1, 1 << 20))
       ->excludes(exact)
       ->type_name("K")
@@ -75,6 +81,7 @@ void ScoreCommand::AddOptions(CLI::App* app) {
 
 absl::Status ScoreCommand::Run() {
   DTRPO_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(model_));
+  DTRPO_ASSIGN_OR_RETURN(plan_.kind, trajectory::ParsePlanKind(objective_));
   if (!draw_from_.empty()) {
     DTRPO_ASSIGN_OR_RETURN(plan_.draw_from, trajectory::ParseDrawFrom(draw_from_));
   } else if (IsBidirectional(loaded.folder.descriptor())) {
@@ -160,9 +167,8 @@ absl::StatusOr<std::string> ScoreCommand::ScoreLines(
 // states bring the whole sequence each, but the scorer puts them into several forwards itself.
 int64_t ScoreCommand::Rows(const trajectory::Trajectory& t) const {
   int64_t rows = static_cast<int64_t>(t.prompt_tokens.size() + t.response_tokens.size());
-  for (const trajectory::ResponseBlock& block : trajectory::ResponseBlocks(t)) {
-    const int64_t steps = static_cast<int64_t>(trajectory::TargetSteps(t, block).size());
-    rows += t.block_size * (plan_.exact ? steps : std::min<int64_t>(steps, plan_.draws));
+  for (const trajectory::BlockPlan& block : ScorePlan(t, plan_).blocks) {
+    rows += t.block_size * std::ssize(block.states);
   }
   return rows;
 }

@@ -32,6 +32,7 @@ class ScoreCommand : public Subcommand {
   ModelOptions model_;
   std::string input_path_;
   std::string output_path_;
+  std::string objective_ = "dtrpo";
   std::string draw_from_;  // empty: what suits the model's attention
   trajectory::MaskPlanOptions plan_;
 };

@@ -1,6 +1,5 @@
 #include "tools/dtrpo/trajectory_score.h"
 
-#include <numeric>
 #include <utility>
 
 #include "common/base/check.h"
@@ -12,6 +11,10 @@ namespace {
 using trajectory::MaskPlan;
 using trajectory::MaskPlanOptions;
 using trajectory::Trajectory;
+
+bool IsExact(const MaskPlanOptions& options) {
+  return options.kind == trajectory::PlanKind::kExact;
+}
 
 // A copy in which every committed token is a target.
 Trajectory AllCommittedAsTargets(Trajectory t) {
@@ -38,18 +41,18 @@ TrajectoryScore MakeExactScore(const Trajectory& t, const MaskPlanOptions& optio
 }  // namespace
 
 MaskPlan ScorePlan(const Trajectory& t, const MaskPlanOptions& options) {
-  return trajectory::MakeMaskPlan(options.exact ? AllCommittedAsTargets(t) : t, options,
+  return trajectory::MakeMaskPlan(IsExact(options) ? AllCommittedAsTargets(t) : t, options,
                                   /*use_index=*/0);
 }
 
 TrajectoryScore MakeScore(const Trajectory& t, const MaskPlanOptions& options,
                           absl::Span<const double> values) {
   TrajectoryScore score;
-  if (options.exact) score = MakeExactScore(t, options, values);
+  if (IsExact(options)) score = MakeExactScore(t, options, values);
   score.id = t.id;
   size_t next = 0;
   const auto value = [&](int64_t i) {
-    return options.exact ? score.token_logprob[i] : values[next++];
+    return IsExact(options) ? score.token_logprob[i] : values[next++];
   };
   // Of targets only, also in exact mode.
   const MaskPlan plan = trajectory::MakeMaskPlan(t, options, /*use_index=*/0);
@@ -63,13 +66,14 @@ TrajectoryScore MakeScore(const Trajectory& t, const MaskPlanOptions& options,
       score.logprob += *block.first_token_term;
     }
     for (const trajectory::ScoredState& state : planned.states) {
-      block.drawn_steps.push_back(state.step);
+      if (HoldsSampledStates(plan.kind)) {
+        block.drawn_steps.push_back(state.step);
+      } else {
+        block.masked.push_back(static_cast<int64_t>(state.targets.size()));
+      }
       block.terms.push_back(0);
       for (const int64_t i : state.targets) block.terms.back() += value(i);
-    }
-    if (!block.terms.empty()) {
-      score.logprob += StatesPerDraw(plan, block.block) *
-                       std::accumulate(block.terms.begin(), block.terms.end(), 0.0);
+      score.logprob += state.weight * block.terms.back();
     }
     score.blocks.push_back(std::move(block));
   }
@@ -86,6 +90,7 @@ std::string ToJsonLine(const TrajectoryScore& score) {
                                     {"drawn_steps", block.drawn_steps},
                                     {"terms", block.terms},
                                     {"first_token_term", nullptr}};
+    if (!block.masked.empty()) entry["masked"] = block.masked;
     if (block.first_token_term) entry["first_token_term"] = *block.first_token_term;
     line["blocks"].push_back(std::move(entry));
   }

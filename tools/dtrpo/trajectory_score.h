@@ -19,7 +19,8 @@ struct BlockScore {
   int64_t block = 0;                       // response block, from 0
   int32_t steps = 0;                       // T_b
   std::vector<int32_t> drawn_steps;        // in draw order; all T_b in exact mode
-  std::vector<double> terms;               // per drawn step: sum over the targets it committed
+  std::vector<int64_t> masked;             // instead, for random masks: targets that each masks
+  std::vector<double> terms;               // per drawn step or mask: sum over its targets
   std::optional<double> first_token_term;  // of the block-first token, if it is a target
 };
 
@@ -27,7 +28,8 @@ struct TrajectoryScore {
   std::string id;
   // sum over blocks of (steps / drawn steps) * sum of terms, and of the block-first terms: exact
   // when every step was drawn, else an unbiased estimate. With draws from the sequence, steps and
-  // drawn steps are those of all blocks together.
+  // drawn steps are those of all blocks together. vrpo: an unbiased estimate of the ELBO, terms
+  // weighed by (targets of the block) / (masked * draws); random_mask: by 1 / draws.
   double logprob = 0;
   std::vector<double> token_logprob;  // exact mode only: per response token, 0 if never committed
   std::vector<BlockScore> blocks;
@@ -44,7 +46,8 @@ TrajectoryScore MakeScore(const trajectory::Trajectory& t,
                           absl::Span<const double> values);
 
 // {"id", "logprob", "token_logprob" (exact mode), "blocks": [{"block", "steps", "drawn_steps",
-// "terms", "first_token_term" (null if there is none)}]}, without a line break.
+// "terms", "first_token_term" (null if there is none), "masked" (random masks only)}]}, without a
+// line break.
 std::string ToJsonLine(const TrajectoryScore& score);
 
 }  // namespace dtrpo::tools

@@ -39,7 +39,7 @@ void ExpectStepByStepScores(const model::Transformer& model, double rounding) {
     for (int64_t prompt = 1; prompt <= 5; ++prompt) {
       const trajectory::PreferencePair pair = MakePair(model, prompt, kind);
       for (const trajectory::Trajectory* t : {&pair.chosen, &pair.rejected}) {
-        const MaskPlan plan = MakeMaskPlan(*t, {.exact = true}, 0);
+        const MaskPlan plan = MakeMaskPlan(*t, {.kind = trajectory::PlanKind::kExact}, 0);
         EXPECT_EQ(plan.target_count, trajectory::TargetCount(*t));
         EXPECT_THAT(Score(model, *t, plan),
                     Pointwise(DoubleNear(rounding), Planned(TokenLogProbs(model, *t), plan)));

@@ -80,7 +80,7 @@ TEST(LogRatioTest, EveryStepDrawnIsExactWithoutAveraging) {
   const auto policy = ScoredModel(1), reference = ScoredModel(2);
   const Trajectory t = support::RandomTrajectory({.prompt_tokens = 6, .max_new_tokens = 10}, 5);
   const double exact = ExactLogRatio(*policy, *reference, t);
-  const std::vector<MaskPlan> plans = {MakeMaskPlan(t, {.exact = true}, 0),
+  const std::vector<MaskPlan> plans = {MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0),
                                        MakeMaskPlan(t, {.draws = 3}, 0),
                                        MakeMaskPlan(t, {.draws = 100}, 7)};
   for (const double r : Estimates(*policy, *reference, t, plans, {})) EXPECT_NEAR(r, exact, 1e-9);
@@ -102,7 +102,7 @@ TEST(LogRatioTest, LengthNormalisationDividesByTheTargets) {
   const Trajectory t = support::RandomTrajectory({.prompt_tokens = 5, .max_new_tokens = 9}, 5);
   job::ObjectiveSpec objective;
   objective.length_normalised = true;
-  const std::vector<MaskPlan> plans = {MakeMaskPlan(t, {.exact = true}, 0)};
+  const std::vector<MaskPlan> plans = {MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0)};
   EXPECT_NEAR(Estimates(*policy, *reference, t, plans, objective)[0],
               ExactLogRatio(*policy, *reference, t) / 9, 1e-9);
 }

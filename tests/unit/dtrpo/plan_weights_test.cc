@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/trajectory/plans/step_draws.h"
+
 namespace dtrpo::objective {
 namespace {
 
@@ -26,10 +28,11 @@ Trajectory OneBlock() {
 
 // The plan whose only drawn state is the one of `step`.
 MaskPlan Drawn(int32_t step) {
-  MaskPlan plan = MakeMaskPlan(OneBlock(), {.exact = true}, 0);
+  MaskPlan plan = MakeMaskPlan(OneBlock(), {.kind = trajectory::PlanKind::kExact}, 0);
   auto& states = plan.blocks[0].states;
   states = {states[step - 1]};
   plan.target_count = 1 + static_cast<int64_t>(states[0].targets.size());
+  trajectory::WeighDrawnSteps(&plan);
   return plan;
 }
 
@@ -45,7 +48,7 @@ TEST(PlanWeightsTest, OneAndMeanAreTheBiasedOptions) {
 }
 
 TEST(PlanWeightsTest, AllWeightingsAgreeInExactMode) {
-  const MaskPlan exact = MakeMaskPlan(OneBlock(), {.exact = true}, 0);
+  const MaskPlan exact = MakeMaskPlan(OneBlock(), {.kind = trajectory::PlanKind::kExact}, 0);
   for (const Weighting w : {Weighting::kSteps, Weighting::kOne, Weighting::kMean}) {
     EXPECT_THAT(RatioWeights(exact, w, false), Each(DoubleEq(1)));
     EXPECT_THAT(RatioWeights(exact, w, true), Each(DoubleEq(0.25)));
@@ -63,7 +66,8 @@ TEST(PlanWeightsTest, StalenessDividesByTheDrawsOfTheBlock) {
 }
 
 TEST(PlanWeightsTest, PlannedTargetsFollowThePlanOrder) {
-  const auto targets = PlannedTargets(MakeMaskPlan(OneBlock(), {.exact = true}, 0));
+  const auto targets =
+      PlannedTargets(MakeMaskPlan(OneBlock(), {.kind = trajectory::PlanKind::kExact}, 0));
   ASSERT_EQ(targets.size(), 4u);
   EXPECT_EQ(targets[0].index, 0);
   EXPECT_EQ(targets[0].state, kFirstTokenState);
@@ -84,10 +88,12 @@ MaskPlan DrawnFromSequence() {
   t.response_tokens = {1, 2, 3, 4, 5, 6, 7, 8};
   t.unmask_step = {1, 1, 2, 2, 1, 1, 1, 2};
   t.sampler.first_token = trajectory::FirstToken::kNone;
-  MaskPlan plan = MakeMaskPlan(t, {.exact = true, .draw_from = trajectory::DrawFrom::kSequence}, 0);
+  MaskPlan plan = MakeMaskPlan(
+      t, {.kind = trajectory::PlanKind::kExact, .draw_from = trajectory::DrawFrom::kSequence}, 0);
   plan.blocks[0].states.clear();
   plan.blocks[1].states.pop_back();
   plan.target_count = 3;
+  trajectory::WeighDrawnSteps(&plan);
   return plan;
 }
 

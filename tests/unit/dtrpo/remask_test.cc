@@ -42,7 +42,7 @@ std::vector<std::pair<int64_t, int64_t>> Keys(const model::Segment& segment) {
 
 TEST(RemaskTest, LaysOutPromptCleanAndRemaskedBlocks) {
   const Trajectory t = Tailed();
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const RemaskedBatch batch = Rows({{&t, &plan}});
   EXPECT_THAT(batch.rows.token_ids,
               ElementsAre(10, 11, 12, 13,           // prompt block
@@ -67,7 +67,7 @@ TEST(RemaskTest, LaysOutPromptCleanAndRemaskedBlocks) {
 TEST(RemaskTest, WithoutShiftRowsPredictTheirOwnTokens) {
   Trajectory t = Tailed();
   t.unmask_step = {2, 1, 1, 2, 1, 2};
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   RemaskOptions options = kShift;
   options.logit_shift = 0;
   const RemaskedBatch batch = Rows({{&t, &plan}}, options);
@@ -80,7 +80,7 @@ TEST(RemaskTest, TheFirstBlocksFirstTokenIsReadFromTheLastPromptRow) {
   t.prompt_tokens = {10, 11, 12, 13};
   t.response_tokens = {20, 21, 22, 23};
   t.unmask_step = {0, 1, 1, 2};
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const RemaskedBatch batch = Rows({{&t, &plan}});
   EXPECT_EQ(batch.rows.token_ids.size(), 12u);  // prompt, no clean block, two states
   EXPECT_THAT(batch.target_rows, ElementsAre(3, 4, 5, 10));
@@ -88,7 +88,8 @@ TEST(RemaskTest, TheFirstBlocksFirstTokenIsReadFromTheLastPromptRow) {
 
 TEST(RemaskTest, NoisyBoundaryReadsTheFirstDrawnStateOfTheBlockBefore) {
   const Trajectory t = Tailed();
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true, .boundary = Boundary::kNoisy}, 0);
+  const MaskPlan plan =
+      MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact, .boundary = Boundary::kNoisy}, 0);
   RemaskOptions options = kShift;
   options.boundary = Boundary::kNoisy;
   const RemaskedBatch batch = Rows({{&t, &plan}}, options);
@@ -100,7 +101,7 @@ TEST(RemaskTest, PositionsNeverCommittedStayMasked) {
   t.stop_index = 4;
   t.unmask_step[5] = trajectory::kNeverCommitted;
   t.response_tokens[5] = kMask;
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const RemaskedBatch batch = Rows({{&t, &plan}});
   for (const size_t row : {19u, 23u}) EXPECT_EQ(batch.rows.token_ids[row], kMask);
   EXPECT_THAT(batch.target_tokens, ElementsAre(21, 20, 22, 24, 23));
@@ -116,7 +117,7 @@ TEST(RemaskTest, OneDrawNeedsTheCompactNumberOfRows) {
 TEST(RemaskTest, BlocksBehindTheLastTargetAreLeftOut) {
   Trajectory t = Tailed();
   t.stop_index = 1;
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   EXPECT_EQ(Rows({{&t, &plan}}).rows.token_ids.size(), 12u);  // prompt and two states of block 0
 }
 
@@ -125,7 +126,7 @@ TEST(RemaskTest, AnswersToOnePromptShareItsWholeBlocks) {
   Trajectory u = Tailed();
   u.id = "other";
   u.response_tokens = {30, 31, 32, 33, 34, 35};
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const RemaskedBatch batch = Rows({{&t, &plan}, {&u, &plan}});
   EXPECT_EQ(batch.rows.token_ids.size(), 24u + 20u);
   EXPECT_THAT(Keys(batch.rows.segments[6]), ElementsAre(std::pair(0, 4), std::pair(24, 28)));
@@ -139,7 +140,7 @@ TEST(RemaskTest, AnswersToOnePromptShareItsWholeBlocks) {
 
 TEST(RemaskTest, RefusesWhatDoesNotFitNamingIt) {
   const Trajectory good = Tailed();
-  const MaskPlan plan = MakeMaskPlan(good, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(good, {.kind = trajectory::PlanKind::kExact}, 0);
   const auto refusal = [&](const Trajectory& t, const MaskPlan& p, RemaskOptions options = kShift) {
     const ScoreInput input{&t, &p};
     const auto batch = Remask({&input, 1}, options);
@@ -167,7 +168,8 @@ TEST(RemaskTest, RefusesWhatDoesNotFitNamingIt) {
   EXPECT_THAT(refusal(good, plan, no_shift), HasSubstr("no token shift"));
   t = good;
   t.unmask_step[2] = 1;
-  EXPECT_THAT(refusal(t, MakeMaskPlan(t, {.exact = true}, 0)), HasSubstr("has step 0, not 1"));
+  EXPECT_THAT(refusal(t, MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0)),
+              HasSubstr("has step 0, not 1"));
 
   MaskPlan other = plan;
   other.blocks.pop_back();

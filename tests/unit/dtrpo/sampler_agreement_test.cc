@@ -41,7 +41,7 @@ std::vector<Trajectory> Sample(const model::Transformer& model, const std::strin
 
 // Returns how many were compared.
 int64_t ExpectScoresAsRecorded(const model::Transformer& model, const Trajectory& t) {
-  const trajectory::MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const trajectory::MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const std::vector<double> scores = Score(model, t, plan);
   const std::vector<PlannedTarget> targets = PlannedTargets(plan);
   EXPECT_EQ(static_cast<int64_t>(targets.size()), TargetCount(t));

@@ -271,7 +271,7 @@ TEST_P(SamplerPropertyTest, ExactScoresEqualWhatWasRecorded) {
     ASSERT_TRUE(Validate(t, kVocabulary).ok()) << Validate(t, kVocabulary);
     t.stop_index = -1;
     t.sampler.max_new_tokens = static_cast<int32_t>(t.response_tokens.size());
-    plans.push_back(MakeMaskPlan(t, {.exact = true}, 0));
+    plans.push_back(MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0));
   }
   std::vector<ScoreInput> inputs;
   for (size_t i = 0; i < all.size(); ++i) inputs.push_back({&committed[i], &plans[i]});

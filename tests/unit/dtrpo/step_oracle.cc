@@ -10,6 +10,7 @@
 
 #include "common/dtrpo/log_ratio.h"
 #include "common/dtrpo/trajectory_scorer.h"
+#include "common/trajectory/plans/step_draws.h"
 #include "tests/unit/model/test_model.h"
 
 namespace dtrpo::objective {
@@ -144,7 +145,9 @@ std::vector<double> Score(const model::Transformer& model, const Trajectory& t,
 
 namespace {
 
-void CountTargets(MaskPlan* plan) {
+// After the states were chosen by hand.
+void CountAndWeigh(MaskPlan* plan) {
+  trajectory::WeighDrawnSteps(plan);
   plan->target_count = 0;
   for (const trajectory::BlockPlan& block : plan->blocks) {
     plan->target_count += block.first_token >= 0 ? 1 : 0;
@@ -157,7 +160,7 @@ void CountTargets(MaskPlan* plan) {
 }  // namespace
 
 std::vector<MaskPlan> AllPlans(const Trajectory& t, int32_t draws) {
-  const MaskPlan exact = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan exact = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   std::vector<MaskPlan> plans = {exact};
   for (size_t b = 0; b < exact.blocks.size(); ++b) {
     const std::vector<trajectory::ScoredState>& all = exact.blocks[b].states;
@@ -173,12 +176,12 @@ std::vector<MaskPlan> AllPlans(const Trajectory& t, int32_t draws) {
     }
     plans = std::move(longer);
   }
-  for (MaskPlan& plan : plans) CountTargets(&plan);
+  for (MaskPlan& plan : plans) CountAndWeigh(&plan);
   return plans;
 }
 
 std::vector<MaskPlan> AllSequencePlans(const Trajectory& t, int32_t draws) {
-  const MaskPlan exact = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan exact = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   std::vector<trajectory::ScoredState> all;
   for (const trajectory::BlockPlan& block : exact.blocks) {
     all.insert(all.end(), block.states.begin(), block.states.end());
@@ -194,7 +197,7 @@ std::vector<MaskPlan> AllSequencePlans(const Trajectory& t, int32_t draws) {
       const trajectory::ScoredState& state = all[(r + j * total / count) % total];
       plan.blocks[state.block].states.push_back(state);
     }
-    CountTargets(&plan);
+    CountAndWeigh(&plan);
   }
   return plans;
 }

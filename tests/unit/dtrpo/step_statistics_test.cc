@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "common/trajectory/plans/step_draws.h"
+
 namespace dtrpo::objective {
 namespace {
 
@@ -42,7 +44,7 @@ Scored Pair(const trajectory::MaskPlanOptions& options, int64_t version) {
 }
 
 TEST(StepStatisticsTest, MeansAreOverPairs) {
-  const Scored scored = Pair({.exact = true}, 3);
+  const Scored scored = Pair({.kind = trajectory::PlanKind::kExact}, 3);
   const PairInput inputs[] = {scored.input(), scored.input()};
   const PairTerms terms[] = {{2, -1, 0.3, 0.5, 1, 0.5}, {1, 2, -0.1, 0.7, 3, 1}};
   const std::vector<double> policy(16, -1), reference(16, -2);
@@ -70,7 +72,7 @@ TEST(StepStatisticsTest, MeansAreOverPairs) {
 }
 
 TEST(StepStatisticsTest, MismatchNeedsThePolicysOwnWeights) {
-  const Scored scored = Pair({.exact = true}, 5);
+  const Scored scored = Pair({.kind = trajectory::PlanKind::kExact}, 5);
   const PairInput input = scored.input();
   const PairTerms terms;
   std::vector<double> policy(8, -1);
@@ -97,13 +99,14 @@ TEST(StepStatisticsTest, TwoDrawsEstimateTheVarianceThatDrawingAdds) {
   int count = 0;
   for (const auto& terms_of_steps : orders) {
     for (int32_t r = 0; r < 3; ++r, ++count) {
-      Scored scored = Pair({.exact = true}, 0);
+      Scored scored = Pair({.kind = trajectory::PlanKind::kExact}, 0);
       double ratio = 0;
       std::vector<double> policy;
       for (MaskPlan* plan : {&scored.chosen, &scored.rejected}) {
         auto& states = plan->blocks[0].states;
         states = {states[r], states[(r + 1) % 3]};
         plan->target_count = 3;
+        trajectory::WeighDrawnSteps(plan);
         policy.push_back(0);
         for (const auto& state : states) policy.push_back(terms_of_steps[state.step - 1]);
       }
@@ -132,7 +135,7 @@ TEST(StepStatisticsTest, OneDrawReportsTheVarianceAcrossAnswers) {
 }
 
 TEST(StepStatisticsTest, ExternalAnswersHaveNoStaleness) {
-  Scored scored = Pair({.exact = true}, 0);
+  Scored scored = Pair({.kind = trajectory::PlanKind::kExact}, 0);
   for (Trajectory* t : {&scored.pair.chosen, &scored.pair.rejected}) {
     t->external = true;
     t->weights_version.clear();

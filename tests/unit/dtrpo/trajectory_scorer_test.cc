@@ -48,8 +48,8 @@ TEST(TrajectoryScorerTest, OneForwardTermsEqualTheStepByStepOnes) {
       ASSERT_TRUE(Validate(t, 13).ok()) << Validate(t, 13);
       const std::vector<double> oracle = TokenLogProbs(*model, t);
       for (const auto& options :
-           {trajectory::MaskPlanOptions{.exact = true}, trajectory::MaskPlanOptions{.draws = 1},
-            trajectory::MaskPlanOptions{.draws = 2}}) {
+           {trajectory::MaskPlanOptions{.kind = trajectory::PlanKind::kExact},
+            trajectory::MaskPlanOptions{.draws = 1}, trajectory::MaskPlanOptions{.draws = 2}}) {
         const MaskPlan plan = MakeMaskPlan(t, options, 0);
         EXPECT_THAT(Score(*model, t, plan), Pointwise(DoubleNear(kRounding), Planned(oracle, plan)))
             << "prompt " << prompt << " shift " << shift;
@@ -82,7 +82,7 @@ TEST(TrajectoryScorerTest, ABatchScoresLikeItsMembersAlone) {
 TEST(TrajectoryScorerTest, PerturbingALaterBlockChangesNothingEarlier) {
   const auto model = ScoredModel(2);
   const Trajectory t = support::RandomTrajectory({.prompt_tokens = 5, .max_new_tokens = 15}, 3);
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const std::vector<double> before = Score(*model, t, plan);
   const std::vector<PlannedTarget> targets = PlannedTargets(plan);
   for (size_t b = 1; b < plan.blocks.size(); ++b) {
@@ -109,7 +109,7 @@ TEST(TrajectoryScorerTest, OnlyNewlyUnmaskedTokensAndWhatStoodBeforeThemMatter) 
   const auto model = ScoredModel(2);
   Trajectory t = support::RandomTrajectory({.prompt_tokens = 4, .max_new_tokens = 4}, 1);
   t.unmask_step = {0, 2, 1, 3};
-  MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   plan.blocks[0].states = {plan.blocks[0].states[1]};  // step 2: token 1, given tokens 0 and 2
   plan.target_count = 2;
   const std::vector<double> before = Score(*model, t, plan);
@@ -129,7 +129,7 @@ TEST(TrajectoryScorerTest, RowsThatSeeTheirOwnCleanBlockScoreWrong) {
   torch::NoGradGuard no_grad;
   const auto model = ScoredModel(1);
   const Trajectory t = AnyTrajectory(5, true, 2);
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const ScoreInput input{&t, &plan};
   RemaskedBatch batch = *Remask({&input, 1}, {.mask_id = 12, .vocabulary_size = 13});
   const auto score = [&] {
@@ -151,7 +151,7 @@ TEST(TrajectoryScorerTest, RowsThatSeeTheirOwnCleanBlockScoreWrong) {
 TEST(TrajectoryScorerTest, TheNoisyBoundaryIsNotExact) {
   const auto model = ScoredModel(1);
   const Trajectory t = AnyTrajectory(5, true, 2);
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const std::vector<double> oracle = Planned(TokenLogProbs(*model, t), plan);
   const std::vector<double> noisy = Score(*model, t, plan, Boundary::kNoisy);
   const std::vector<PlannedTarget> targets = PlannedTargets(plan);

@@ -53,7 +53,7 @@ Trajectory AnyTrajectory(int64_t prompt, uint64_t seed) {
 
 TEST(WholeStatesTest, EachStateIsASegmentOverPromptAndWholeCanvas) {
   const Trajectory t = Stopped();
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const ScoreInput input{&t, &plan};
   for (const int32_t shift : {0, 1}) {
     const auto batches = LayOutWholeStates(
@@ -78,7 +78,7 @@ TEST(WholeStatesTest, EachStateIsASegmentOverPromptAndWholeCanvas) {
 
 TEST(WholeStatesTest, StatesShareABatchWhileTheirRowsStayWithinTheBound) {
   const Trajectory t = Stopped();
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   const ScoreInput input{&t, &plan};
   const auto sizes = [&](int64_t max_rows) {
     const auto batches = LayOutWholeStates(
@@ -94,7 +94,7 @@ TEST(WholeStatesTest, StatesShareABatchWhileTheirRowsStayWithinTheBound) {
 
 TEST(WholeStatesTest, RefusesWhatDoesNotFitNamingIt) {
   const auto refusal = [](const Trajectory& t) {
-    const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+    const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
     const ScoreInput input{&t, &plan};
     return std::string(LayOutWholeStates({&input, 1}, {.mask_id = kMask, .vocabulary_size = 100})
                            .status()
@@ -120,7 +120,8 @@ TEST(WholeStatesTest, ScoresEqualTheTokenByTokenOnes) {
       ASSERT_TRUE(Validate(t).ok()) << Validate(t);
       const std::vector<double> expected = TokenLogProbs(*model, t);
       for (const trajectory::MaskPlanOptions& options :
-           {trajectory::MaskPlanOptions{.exact = true}, trajectory::MaskPlanOptions{},
+           {trajectory::MaskPlanOptions{.kind = trajectory::PlanKind::kExact},
+            trajectory::MaskPlanOptions{},
             trajectory::MaskPlanOptions{.draws = 2, .draw_from = DrawFrom::kSequence}}) {
         const MaskPlan plan = MakeMaskPlan(t, options, 0);
         EXPECT_THAT(Score(*model, t, plan), Pointwise(DoubleNear(1e-9), Planned(expected, plan)));

@@ -77,6 +77,21 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
          s.objective.label_smoothing = 0.1;
          s.objective.loss = PreferenceLossKind::kIpo;
        }},
+      {"objective.draw_from",
+       [](JobSpec& s) {
+         s.objective.kind = ObjectiveKind::kVrpo;
+         s.objective.draw_from = "sequence";
+       }},
+      {"objective.weighting",
+       [](JobSpec& s) {
+         s.objective.kind = ObjectiveKind::kVrpo;
+         s.objective.weighting = Weighting::kMean;
+       }},
+      {"objective.weighting",
+       [](JobSpec& s) {
+         s.objective.kind = ObjectiveKind::kRandomMask;
+         s.objective.weighting = Weighting::kOne;
+       }},
       {"objective.sft_weight", [](JobSpec& s) { s.objective.sft_weight = -1; }},
       {"training.steps", [](JobSpec& s) { s.training.steps = 0; }},
       {"training.steps", [](JobSpec& s) { s.training.steps = -1; }},

@@ -95,7 +95,11 @@ TEST_F(ReferenceScorerTest, AnotherPlanUseOrContentIsScoredAnew) {
   };
   EXPECT_TRUE(scored_anew({.job_seed = 8, .draws = 2}));
   EXPECT_TRUE(scored_anew({.job_seed = 7, .draws = 1}));
-  EXPECT_TRUE(scored_anew({.job_seed = 7, .draws = 2, .exact = true}));
+  EXPECT_TRUE(scored_anew({.job_seed = 7, .kind = trajectory::PlanKind::kExact}));
+  EXPECT_TRUE(scored_anew({.job_seed = 7, .kind = trajectory::PlanKind::kVrpo, .draws = 2}));
+  EXPECT_TRUE(scored_anew(
+      {.job_seed = 7, .kind = trajectory::PlanKind::kVrpo, .draws = 2, .antithetic = false}));
+  EXPECT_TRUE(scored_anew({.job_seed = 7, .kind = trajectory::PlanKind::kRandomMask, .draws = 2}));
   EXPECT_TRUE(scored_anew({.job_seed = 7, .draws = 2, .boundary = trajectory::Boundary::kNoisy}));
   items_[0].use_index = 1;
   EXPECT_TRUE(scored_anew(kPlan));

@@ -48,7 +48,7 @@ TrajectoryScore Score(const trajectory::Trajectory& t, const trajectory::MaskPla
 
 TEST(TrajectoryScoreTest, ExactScoreHasEveryCommittedTokenButSumsTargetsOnly) {
   trajectory::MaskPlanOptions options;
-  options.exact = true;
+  options.kind = trajectory::PlanKind::kExact;
   const TrajectoryScore score = Score(Example(), options);
   EXPECT_EQ(score.id, "a");
   EXPECT_THAT(score.token_logprob, ElementsAre(-1, -2, -3, -4, -5));
@@ -79,7 +79,7 @@ TEST(TrajectoryScoreTest, AsManyDrawsAsStepsGiveTheExactSum) {
 
 TEST(TrajectoryScoreTest, JsonNamesEveryField) {
   trajectory::MaskPlanOptions options;
-  options.exact = true;
+  options.kind = trajectory::PlanKind::kExact;
   const auto line = nlohmann::json::parse(ToJsonLine(Score(Example(), options)));
   EXPECT_EQ(line["id"], "a");
   EXPECT_EQ(line["logprob"], -10.0);
@@ -89,7 +89,7 @@ TEST(TrajectoryScoreTest, JsonNamesEveryField) {
   EXPECT_EQ(line["blocks"][1]["steps"], 2);
   EXPECT_EQ(line["blocks"][1]["drawn_steps"], nlohmann::json({1, 2}));
   EXPECT_EQ(line["blocks"][1]["terms"], nlohmann::json({-3.0, -4.0}));
-  options.exact = false;
+  options.kind = trajectory::PlanKind::kDtrpo;
   EXPECT_FALSE(
       nlohmann::json::parse(ToJsonLine(Score(Example(), options))).contains("token_logprob"));
 }

@@ -78,7 +78,7 @@ TEST_F(FrozenScoresTest, EveryPlanGetsTheScoresOfAForwardOfItsOwn) {
 
 TEST_F(FrozenScoresTest, AStateIsScoredOnceHoweverOftenItIsDrawn) {
   FrozenScores scores(model_.get(), {});
-  ExpectPlainScores(scores, {.exact = true}, 0);
+  ExpectPlainScores(scores, {.kind = trajectory::PlanKind::kExact}, 0);
   const int64_t all = scores.scored_states();
   EXPECT_GT(all, 0);
   for (int32_t use = 0; use < 5; ++use) ExpectPlainScores(scores, {.draws = 1}, use);
@@ -92,6 +92,21 @@ TEST_F(FrozenScoresTest, AStateIsScoredOnceHoweverOftenItIsDrawn) {
     before = drawn.scored_states();
   }
   EXPECT_EQ(drawn.scored_states(), all);  // by now each was drawn
+}
+
+TEST_F(FrozenScoresTest, RandomMasksAreScoredAnewAndTheStatesOfStepsBesideThemStay) {
+  FrozenScores scores(model_.get(), {.max_rows = 60});
+  ExpectPlainScores(scores, {.kind = trajectory::PlanKind::kExact}, 0);
+  const int64_t exact = scores.scored_states();
+  for (int32_t use = 0; use < 4; ++use) {
+    for (const auto kind : {trajectory::PlanKind::kVrpo, trajectory::PlanKind::kRandomMask}) {
+      ExpectPlainScores(scores, {.kind = kind, .draws = 3, .behaviour_states = use % 2 == 1}, use);
+    }
+  }
+  const int64_t with_masks = scores.scored_states();
+  EXPECT_GT(with_masks, exact);
+  ExpectPlainScores(scores, {.draws = 1}, 1);
+  EXPECT_EQ(scores.scored_states(), with_masks);
 }
 
 TEST_F(FrozenScoresTest, WithTheNoisyBoundaryNothingIsKeptForItDependsOnTheOtherDraws) {

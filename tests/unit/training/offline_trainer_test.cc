@@ -112,7 +112,8 @@ TEST_F(OfflineTrainerTest, TheReferenceScoresNoStateTwice) {
   int64_t states = 0;
   for (const PreferencePair& pair : Pairs(4)) {
     for (const trajectory::Trajectory* t : {&pair.chosen, &pair.rejected}) {
-      for (const auto& block : trajectory::MakeMaskPlan(*t, {.exact = true}, 0).blocks) {
+      for (const auto& block :
+           trajectory::MakeMaskPlan(*t, {.kind = trajectory::PlanKind::kExact}, 0).blocks) {
         states += static_cast<int64_t>(block.states.size()) + (block.first_token >= 0 ? 1 : 0);
       }
     }

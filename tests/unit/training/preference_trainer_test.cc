@@ -199,6 +199,25 @@ TEST(PlanOptionsTest, ComeFromTheJobAndAnUnknownBoundaryIsRefused) {
   spec.objective.draws = 3;
   EXPECT_EQ(PlanOptions(spec, kCausal)->job_seed, 9u);
   EXPECT_EQ(PlanOptions(spec, kCausal)->draws, 3);
+  using trajectory::PlanKind;
+  for (const auto [kind, plan] :
+       {std::pair{job::ObjectiveKind::kDtrpo, PlanKind::kDtrpo},
+        std::pair{job::ObjectiveKind::kExact, PlanKind::kExact},
+        std::pair{job::ObjectiveKind::kVrpo, PlanKind::kVrpo},
+        std::pair{job::ObjectiveKind::kRandomMask, PlanKind::kRandomMask}}) {
+    spec.objective.kind = kind;
+    for (const bool corrected : {true, false}) {
+      spec.objective.antithetic = corrected;
+      spec.objective.staleness_correction =
+          corrected ? job::StalenessCorrection::kRejectedRatio : job::StalenessCorrection::kNone;
+      const auto options = PlanOptions(spec, kCausal);
+      ASSERT_TRUE(options.ok());
+      EXPECT_EQ(options->kind, plan);
+      EXPECT_EQ(options->antithetic, corrected);
+      // Where the states of the plan aren't those that were sampled, the correction brings some.
+      EXPECT_EQ(options->behaviour_states, corrected && !HoldsSampledStates(plan));
+    }
+  }
   spec.objective.boundary = "foggy";
   EXPECT_THAT(std::string(PlanOptions(spec, kCausal).status().message()), HasSubstr("foggy"));
 }

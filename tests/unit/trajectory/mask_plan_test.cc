@@ -7,6 +7,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/trajectory/plans/step_draws.h"
 #include "tests/support/random_trajectory.h"
 
 namespace dtrpo::trajectory {
@@ -86,7 +87,7 @@ Trajectory TwoBlocks() {
 }
 
 TEST(MaskPlanTest, ExactPlanHoldsEveryStepInOrder) {
-  const MaskPlan plan = MakeMaskPlan(TwoBlocks(), {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(TwoBlocks(), {.kind = trajectory::PlanKind::kExact}, 0);
   ASSERT_EQ(plan.blocks.size(), 2u);
   EXPECT_EQ(plan.target_count, 6);
   EXPECT_EQ(plan.blocks[0].first_token, -1);  // begins in the prompt
@@ -138,17 +139,17 @@ TEST(MaskPlanTest, OnlyNewlyUnmaskedTargetsAreInAPlan) {
 TEST(MaskPlanTest, ABlockWithoutTargetsHasNoDraw) {
   Trajectory t = TwoBlocks();
   t.stop_index = 2;  // of block 1 only the block-first token is a target
-  const MaskPlan plan = MakeMaskPlan(t, {.exact = true}, 0);
+  const MaskPlan plan = MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0);
   EXPECT_EQ(plan.blocks[1].steps, 0);
   EXPECT_TRUE(plan.blocks[1].states.empty());
   EXPECT_EQ(plan.blocks[1].first_token, 2);
   t.stop_index = 1;
-  EXPECT_EQ(MakeMaskPlan(t, {.exact = true}, 0).blocks[1].first_token, -1);
+  EXPECT_EQ(MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0).blocks[1].first_token, -1);
 }
 
 TEST(MaskPlanTest, ExcludedBoundaryLeavesFirstTokensOut) {
-  const MaskPlan plan =
-      MakeMaskPlan(TwoBlocks(), {.exact = true, .boundary = Boundary::kExclude}, 0);
+  const MaskPlan plan = MakeMaskPlan(
+      TwoBlocks(), {.kind = trajectory::PlanKind::kExact, .boundary = Boundary::kExclude}, 0);
   EXPECT_EQ(plan.blocks[1].first_token, -1);
   EXPECT_EQ(plan.target_count, 5);
 }
@@ -198,7 +199,7 @@ TEST(MaskPlanTest, ADrawFromTheSequenceHoldsOneStateOfAllAndTheFirstTokens) {
 TEST(MaskPlanTest, AStateStandsForAllItWasDrawnWith) {
   const Trajectory t = TwoBlocks();  // two blocks of two steps
   EXPECT_EQ(StatesPerDraw(MakeMaskPlan(t, {}, 0), 1), 2);
-  EXPECT_EQ(StatesPerDraw(MakeMaskPlan(t, {.exact = true}, 0), 1), 1);
+  EXPECT_EQ(StatesPerDraw(MakeMaskPlan(t, {.kind = trajectory::PlanKind::kExact}, 0), 1), 1);
   const auto from_sequence = [&](int32_t draws) {
     return MakeMaskPlan(t, {.draws = draws, .draw_from = DrawFrom::kSequence}, 0);
   };

@@ -88,7 +88,8 @@ class FakeReference : public v1::ReferenceService::Service {
         result->set_trajectory_id(item.trajectory().id());
         const auto t = FromProto(item.trajectory());
         const int64_t targets =
-            trajectory::MakeMaskPlan(*t, {.exact = true}, item.use_index()).target_count;
+            trajectory::MakeMaskPlan(*t, {.kind = trajectory::PlanKind::kExact}, item.use_index())
+                .target_count;
         for (int64_t i = 0; i < targets + extra; ++i) result->add_target_logprob(-1);
       }
       return absl::OkStatus();
@@ -231,13 +232,15 @@ TEST_F(ClientsTest, ReferenceScoresThatDontFitTheQuestionAreRefused) {
   const trajectory::Trajectory t = support::RandomTrajectory({}, 1);
   const std::vector<ScoreItem> items = {{&t, 0}};
   const auto client = MakeReferenceClient(channel_, options_);
-  const auto scores = client->Score({"add-1", 1}, {.exact = true}, items, "", Soon());
+  const auto scores =
+      client->Score({"add-1", 1}, {.kind = trajectory::PlanKind::kExact}, items, "", Soon());
   ASSERT_TRUE(scores.ok()) << scores.status();
   ASSERT_EQ(scores->size(), 1u);
   EXPECT_FALSE(scores->front().empty());
   reference_.extra = 1;
-  EXPECT_TRUE(
-      absl::IsDataLoss(client->Score({"add-1", 1}, {.exact = true}, items, "", Soon()).status()));
+  EXPECT_TRUE(absl::IsDataLoss(
+      client->Score({"add-1", 1}, {.kind = trajectory::PlanKind::kExact}, items, "", Soon())
+          .status()));
 }
 
 class PushTest : public ClientsTest {

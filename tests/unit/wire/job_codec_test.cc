@@ -125,7 +125,7 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_objective()->set_boundary("noisy");
   spec.mutable_objective()->set_draw_from("sequence");
   spec.mutable_objective()->set_staleness_correction("none");
-  spec.mutable_objective()->set_kind("vrpo");
+  spec.mutable_objective()->set_kind("exact");
   spec.mutable_objective()->set_loss("ipo");
   spec.mutable_data()->set_pairs_order("noise");
   spec.mutable_training()->set_schedule("cosine");
@@ -138,6 +138,8 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
   spec.mutable_replay()->set_max_items(int64_t{1} << 33);
   spec.mutable_replay()->set_max_bytes(int64_t{1} << 50);
+  spec.mutable_replay()->set_min_items(2);
+  spec.mutable_replay()->set_samples_per_insert(1.5);
   spec.mutable_training()->set_warmup_steps(6);
   spec.mutable_training()->set_ranks(4);
   spec.mutable_training()->set_min_ranks(2);

@@ -16,25 +16,48 @@ TEST(MaskPlanCodecTest, APlanComesBackAsItWas) {
   for (const auto boundary : {trajectory::Boundary::kClean, trajectory::Boundary::kNoisy,
                               trajectory::Boundary::kExclude}) {
     const trajectory::MaskPlanOptions sent = {
-        .job_seed = uint64_t{1} << 63, .draws = 3, .exact = false, .boundary = boundary};
+        .job_seed = uint64_t{1} << 63, .draws = 3, .boundary = boundary};
     v1::MaskPlan proto;
     ToProto(sent, &proto);
     const auto received = FromProto(proto);
     ASSERT_TRUE(received.ok()) << received.status();
     EXPECT_EQ(received->job_seed, sent.job_seed);
     EXPECT_EQ(received->draws, 3);
-    EXPECT_FALSE(received->exact);
+    EXPECT_EQ(received->kind, trajectory::PlanKind::kDtrpo);
     EXPECT_EQ(received->boundary, boundary);
   }
 }
 
 TEST(MaskPlanCodecTest, AnExactPlanNeedsNoDraws) {
   v1::MaskPlan proto;
-  proto.set_exact(true);
+  proto.set_kind("exact");
   ASSERT_TRUE(FromProto(proto).ok());
-  EXPECT_TRUE(FromProto(proto)->exact);
-  proto.set_exact(false);
+  EXPECT_EQ(FromProto(proto)->kind, trajectory::PlanKind::kExact);
+  proto.set_kind("dtrpo");
   EXPECT_THAT(std::string(FromProto(proto).status().message()), HasSubstr("plan.draws"));
+}
+
+TEST(MaskPlanCodecTest, EveryObjectiveComesBackWithWhatItsPlanDependsOn) {
+  using trajectory::PlanKind;
+  for (const PlanKind kind :
+       {PlanKind::kDtrpo, PlanKind::kExact, PlanKind::kVrpo, PlanKind::kRandomMask}) {
+    for (const bool on : {true, false}) {
+      const trajectory::MaskPlanOptions sent = {
+          .kind = kind, .draws = 8, .antithetic = on, .behaviour_states = !on};
+      v1::MaskPlan proto;
+      ToProto(sent, &proto);
+      const auto received = FromProto(proto);
+      ASSERT_TRUE(received.ok()) << received.status();
+      EXPECT_EQ(trajectory::PlanKey(*received), trajectory::PlanKey(sent));
+      EXPECT_EQ(received->antithetic, on);
+      EXPECT_EQ(received->behaviour_states, !on);
+    }
+  }
+  v1::MaskPlan proto;
+  EXPECT_EQ(FromProto(proto).status().code(), absl::StatusCode::kInvalidArgument);
+  proto.set_draws(1);
+  proto.set_kind("other");
+  EXPECT_THAT(std::string(FromProto(proto).status().message()), HasSubstr("'other'"));
 }
 
 TEST(MaskPlanCodecTest, AnUnknownBoundaryIsRefused) {
