@@ -47,7 +47,8 @@ struct GatheredLogSoftmax : public torch::autograd::Function<GatheredLogSoftmax>
     const torch::Tensor upstream =
         gradients[0].to(normaliser.scalar_type()).unsqueeze(1);  // [r, 1]
     std::vector<torch::Tensor> to_hidden;
-    torch::Tensor to_head = torch::zeros_like(head);
+    const bool head_is_trained = context->needs_input_grad(1);
+    torch::Tensor to_head = head_is_trained ? torch::zeros_like(head) : torch::Tensor();
     const int64_t rows = hidden.size(0), step = context->saved_data["step"].toInt();
     for (int64_t begin = 0; begin < rows; begin += step) {
       const int64_t count = std::min(step, rows - begin);
@@ -60,7 +61,7 @@ struct GatheredLogSoftmax : public torch::autograd::Function<GatheredLogSoftmax>
       delta.scatter_add_(1, targets.narrow(0, begin, count).unsqueeze(1), weight);
       delta = delta.to(head.scalar_type());
       to_hidden.push_back(torch::mm(delta, head));
-      to_head.addmm_(delta.t(), rows_of_chunk);
+      if (head_is_trained) to_head.addmm_(delta.t(), rows_of_chunk);
     }
     return {torch::cat(to_hidden), to_head, torch::Tensor(), torch::Tensor(), torch::Tensor()};
   }

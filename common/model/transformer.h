@@ -46,6 +46,11 @@ struct LoadOptions {
   bool requires_grad = false;
 };
 
+struct VariantOptions {
+  double adapter_scale = 0;    // alpha / rank, where there are adapters
+  bool requires_grad = false;  // the given tensors do, the shared ones don't
+};
+
 class Transformer {
  public:
   // Reads every tensor the architecture needs. All missing, unexpected, misshapen and non-finite
@@ -63,6 +68,18 @@ class Transformer {
   // --init`): a pure function of descriptor and seed.
   static absl::StatusOr<std::unique_ptr<Transformer>> Random(
       const checkpoint::ModelDescriptor& descriptor, uint64_t seed, const LoadOptions& options);
+
+  // `base` with these tensors in the place of its own of that name, or beside them where they are
+  // adapters (lora.h); all others are shared, and nothing is copied. INVALID_ARGUMENT naming the
+  // tensor that the model has no place for, that has another shape or type, or isn't finite, and
+  // the adapter whose other half is missing. REQUIRES: `base` has no adapters.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Variant(const Transformer& base,
+                                                              const NamedTensors& tensors,
+                                                              const VariantOptions& options);
+
+  // Forward() then keeps each layer's input only, and the backward pass computes the layers again
+  // (layer.h). Not while somebody uses the model.
+  void set_recompute_activations(bool recompute) { recompute_activations_ = recompute; }
 
   const checkpoint::ModelDescriptor& descriptor() const { return descriptor_; }
 
@@ -82,6 +99,11 @@ class Transformer {
   // the embedding.
   const NamedTensors& NamedParameters() const { return named_; }
   std::vector<torch::Tensor> Parameters() const;
+  // Beside them, in the same order, A before B; empty: none.
+  const NamedTensors& NamedAdapters() const { return adapters_; }
+  double adapter_scale() const { return weights_.adapter_scale; }
+  // The parameters with the adapters added in, which are new tensors; the others are the model's.
+  NamedTensors MergedParameters() const;
 
  private:
   Transformer(checkpoint::ModelDescriptor descriptor, TransformerWeights weights,
@@ -89,7 +111,8 @@ class Transformer {
 
   const checkpoint::ModelDescriptor descriptor_;
   TransformerWeights weights_;
-  NamedTensors named_;
+  NamedTensors named_, adapters_;
+  bool recompute_activations_ = false;
 };
 
 }  // namespace dtrpo::model

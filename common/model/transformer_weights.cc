@@ -8,8 +8,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "common/base/hash.h"
 #include "common/base/philox.h"
+#include "common/model/lora.h"
 
 namespace dtrpo::model {
 namespace {
@@ -24,6 +26,7 @@ struct LayerRow {
   const char* llada;  // after "model.transformer.blocks.N."
   Shape (*shape)(const ModelDescriptor&);
   bool (*present)(const ModelDescriptor&);
+  Adapter LayerWeights::*adapter = nullptr;  // of projections
 };
 
 Shape Hidden(const ModelDescriptor& d) { return {d.hidden_size}; }
@@ -45,19 +48,20 @@ bool WithHeadNorm(const ModelDescriptor& d) { return d.qk_norm; }
 using W = LayerWeights;
 constexpr LayerRow kLayerRows[] = {
     {&W::attention_norm, "input_layernorm.weight", "attn_norm.weight", Hidden, Always},
-    {&W::query, "self_attn.q_proj.weight", "q_proj.weight", QueryMatrix, Always},
+    {&W::query, "self_attn.q_proj.weight", "q_proj.weight", QueryMatrix, Always, &W::query_adapter},
     {&W::query_bias, "self_attn.q_proj.bias", "q_proj.bias", Queries, WithBias},
-    {&W::key, "self_attn.k_proj.weight", "k_proj.weight", KeyMatrix, Always},
+    {&W::key, "self_attn.k_proj.weight", "k_proj.weight", KeyMatrix, Always, &W::key_adapter},
     {&W::key_bias, "self_attn.k_proj.bias", "k_proj.bias", Keys, WithBias},
-    {&W::value, "self_attn.v_proj.weight", "v_proj.weight", KeyMatrix, Always},
+    {&W::value, "self_attn.v_proj.weight", "v_proj.weight", KeyMatrix, Always, &W::value_adapter},
     {&W::value_bias, "self_attn.v_proj.bias", "v_proj.bias", Keys, WithBias},
     {&W::query_norm, "self_attn.q_norm.weight", "q_norm.weight", Head, WithHeadNorm},
     {&W::key_norm, "self_attn.k_norm.weight", "k_norm.weight", Head, WithHeadNorm},
-    {&W::output, "self_attn.o_proj.weight", "attn_out.weight", OutputMatrix, Always},
+    {&W::output, "self_attn.o_proj.weight", "attn_out.weight", OutputMatrix, Always,
+     &W::output_adapter},
     {&W::feed_forward_norm, "post_attention_layernorm.weight", "ff_norm.weight", Hidden, Always},
-    {&W::gate, "mlp.gate_proj.weight", "ff_proj.weight", Wider, Always},
-    {&W::up, "mlp.up_proj.weight", "up_proj.weight", Wider, Always},
-    {&W::down, "mlp.down_proj.weight", "ff_out.weight", Narrower, Always},
+    {&W::gate, "mlp.gate_proj.weight", "ff_proj.weight", Wider, Always, &W::gate_adapter},
+    {&W::up, "mlp.up_proj.weight", "up_proj.weight", Wider, Always, &W::up_adapter},
+    {&W::down, "mlp.down_proj.weight", "ff_out.weight", Narrower, Always, &W::down_adapter},
 };
 
 struct ModelNames {
@@ -74,13 +78,6 @@ constexpr ModelNames kLladaNames = {"model.transformer.wte.weight", "model.trans
 
 const ModelNames& NamesOf(const ModelDescriptor& d) {
   return d.architecture == Architecture::kLlada ? kLladaNames : kQwenNames;
-}
-
-// One pass, no copy: the extremes of a tensor are NaN or infinite when any element is.
-bool AllFinite(const torch::Tensor& tensor) {
-  if (tensor.numel() == 0) return true;
-  const auto [low, high] = at::aminmax(tensor.flatten());
-  return std::isfinite(low.item<double>()) && std::isfinite(high.item<double>());
 }
 
 std::string ShapeText(torch::IntArrayRef shape) {
@@ -136,6 +133,45 @@ std::vector<Parameter> ParametersOf(const ModelDescriptor& d, TransformerWeights
   return parameters;
 }
 
+std::vector<AdapterPlace> AdaptersOf(const ModelDescriptor& d, TransformerWeights& weights) {
+  const ModelNames& names = NamesOf(d);
+  const bool llada = d.architecture == Architecture::kLlada;
+  weights.layers.resize(d.num_layers);
+  std::vector<AdapterPlace> places;
+  for (int64_t layer = 0; layer < d.num_layers; ++layer) {
+    LayerWeights& tensors = weights.layers[layer];
+    for (const LayerRow& row : kLayerRows) {
+      if (row.adapter == nullptr) continue;
+      const Shape shape = row.shape(d);
+      const absl::string_view name = llada ? row.llada : row.qwen;
+      places.push_back({absl::StrCat(names.layer, layer, ".", absl::StripSuffix(name, ".weight")),
+                        shape[0], shape[1], &(tensors.*row.field), &(tensors.*row.adapter)});
+    }
+  }
+  return places;
+}
+
+std::vector<torch::Tensor> TensorsOf(const LayerWeights& layer) {
+  std::vector<torch::Tensor> tensors;
+  const auto add = [&](const torch::Tensor& tensor) {
+    if (tensor.defined()) tensors.push_back(tensor);
+  };
+  for (const LayerRow& row : kLayerRows) {
+    add(layer.*row.field);
+    if (row.adapter == nullptr) continue;
+    add((layer.*row.adapter).a);
+    add((layer.*row.adapter).b);
+  }
+  return tensors;
+}
+
+// The extremes of a tensor are NaN or infinite when any element is.
+bool AllFinite(const torch::Tensor& tensor) {
+  if (tensor.numel() == 0) return true;
+  const auto [low, high] = at::aminmax(tensor.flatten());
+  return std::isfinite(low.item<double>()) && std::isfinite(high.item<double>());
+}
+
 absl::StatusOr<TransformerWeights> AssembleWeights(const ModelDescriptor& descriptor,
                                                    const NamedTensors& tensors, torch::Dtype dtype,
                                                    absl::string_view source) {
@@ -175,6 +211,56 @@ absl::StatusOr<TransformerWeights> AssembleWeights(const ModelDescriptor& descri
   if (absl::Status status = problems.ToStatus(source); !status.ok()) return status;
   if (descriptor.tie_word_embeddings) weights.head = weights.embedding;
   return weights;
+}
+
+absl::Status ReplaceTensors(const ModelDescriptor& descriptor, const NamedTensors& tensors,
+                            bool requires_grad, TransformerWeights& weights) {
+  struct Place {
+    Shape shape;  // -1: any extent
+    torch::Tensor* tensor;
+  };
+  std::map<std::string, Place> places;
+  for (const Parameter& parameter : ParametersOf(descriptor, weights)) {
+    places[parameter.name] = {parameter.shape, parameter.tensor};
+  }
+  const std::vector<AdapterPlace> adapters = AdaptersOf(descriptor, weights);
+  for (const AdapterPlace& place : adapters) {
+    places[absl::StrCat(place.module, kLoraA)] = {{-1, place.in}, &place.adapter->a};
+    places[absl::StrCat(place.module, kLoraB)] = {{place.out, -1}, &place.adapter->b};
+  }
+  const auto fits = [](const Shape& wanted, torch::IntArrayRef shape) {
+    if (wanted.size() != shape.size()) return false;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      if (shape[i] < 1 || (wanted[i] >= 0 && wanted[i] != shape[i])) return false;
+    }
+    return true;
+  };
+  const torch::Dtype dtype = weights.embedding.scalar_type();
+  Problems problems;
+  for (const auto& [name, tensor] : tensors) {
+    const auto it = places.find(name);
+    if (it == places.end()) {
+      problems.Add(name, " is not expected");
+    } else if (!fits(it->second.shape, tensor.sizes())) {
+      problems.Add(name, " has shape ", ShapeText(tensor.sizes()), ", expected ",
+                   ShapeText(it->second.shape));
+    } else if (tensor.scalar_type() != dtype) {
+      problems.Add(name, " is ", c10::toString(tensor.scalar_type()), ", the model ",
+                   c10::toString(dtype));
+    } else if (!AllFinite(tensor)) {
+      problems.Add(name, " holds NaN or infinite numbers");
+    } else {
+      *it->second.tensor = requires_grad ? tensor.detach().requires_grad_() : tensor;
+    }
+  }
+  for (const AdapterPlace& place : adapters) {
+    const torch::Tensor &a = place.adapter->a, &b = place.adapter->b;
+    if (a.defined() != b.defined() || (a.defined() && a.size(0) != b.size(1))) {
+      problems.Add(place.module, ": ", kLoraA, " and ", kLoraB, " don't belong together");
+    }
+  }
+  if (descriptor.tie_word_embeddings) weights.head = weights.embedding;
+  return problems.ToStatus("tensors to put into the model");
 }
 
 TransformerWeights RandomWeights(const ModelDescriptor& descriptor, uint64_t seed,

@@ -20,6 +20,11 @@ namespace dtrpo::model {
 
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
+// A low-rank addition to the projection of the same name (lora.h).
+struct Adapter {
+  torch::Tensor a, b;  // [rank, in], [out, rank]; both undefined: none
+};
+
 struct LayerWeights {
   torch::Tensor attention_norm;                    // [D]
   torch::Tensor query, key, value;                 // [H*E, D], [G*E, D], [G*E, D]
@@ -28,6 +33,8 @@ struct LayerWeights {
   torch::Tensor output;                            // [D, H*E]
   torch::Tensor feed_forward_norm;                 // [D]
   torch::Tensor gate, up, down;                    // [F, D], [F, D], [D, F]
+  Adapter query_adapter, key_adapter, value_adapter, output_adapter;
+  Adapter gate_adapter, up_adapter, down_adapter;
 };
 
 struct TransformerWeights {
@@ -35,6 +42,7 @@ struct TransformerWeights {
   std::vector<LayerWeights> layers;
   torch::Tensor final_norm;  // [D]
   torch::Tensor head;        // [V, D]; the embedding itself when tied
+  double adapter_scale = 0;  // alpha / rank
 };
 
 // One tensor of a checkpoint and where it goes.
@@ -48,6 +56,24 @@ struct Parameter {
 std::vector<Parameter> ParametersOf(const checkpoint::ModelDescriptor& descriptor,
                                     TransformerWeights& weights);
 
+// A projection of a layer, and where its adapter goes.
+struct AdapterPlace {
+  std::string module;  // "model.layers.0.self_attn.q_proj"; its matrix is "<module>.weight"
+  int64_t out, in;
+  torch::Tensor* weight;  // borrowed from the TransformerWeights, as is
+  Adapter* adapter;
+};
+
+// In checkpoint order. Makes the layers of `weights`.
+std::vector<AdapterPlace> AdaptersOf(const checkpoint::ModelDescriptor& descriptor,
+                                     TransformerWeights& weights);
+
+// All tensors of a layer that are defined, adapters included, in a fixed order.
+std::vector<torch::Tensor> TensorsOf(const LayerWeights& layer);
+
+// Whether every number is finite; one pass, no copy.
+bool AllFinite(const torch::Tensor& tensor);
+
 // Puts the named tensors in their places, converted to `dtype` where they differ. Every missing,
 // unexpected, misshapen and non-finite tensor is named in one INVALID_ARGUMENT that begins with
 // `source`. A tied checkpoint may repeat its embedding as the head's tensor, as `transformers`
@@ -55,6 +81,14 @@ std::vector<Parameter> ParametersOf(const checkpoint::ModelDescriptor& descripto
 absl::StatusOr<TransformerWeights> AssembleWeights(const checkpoint::ModelDescriptor& descriptor,
                                                    const NamedTensors& tensors, torch::Dtype dtype,
                                                    absl::string_view source);
+
+// Puts each tensor, of the model's dtype, in its place in `weights`, which are complete: the one of
+// its name is replaced, an adapter (lora.h) comes beside its matrix. With `requires_grad` those put
+// there require gradients, as new handles of the same memory. INVALID_ARGUMENT naming all that have
+// no place, another shape or dtype, NaN or infinite numbers, and adapters without their other half.
+absl::Status ReplaceTensors(const checkpoint::ModelDescriptor& descriptor,
+                            const NamedTensors& tensors, bool requires_grad,
+                            TransformerWeights& weights);
 
 // normal(0, initializer_range) for matrices, ones for norms, zeros for biases. Each tensor is a
 // function of (seed, its name) alone and doesn't change with LibTorch's version.

@@ -60,6 +60,7 @@ class PreferenceTrainer {
   absl::StatusOr<StepOutcome> Step(const StepInput& input);
 
   const model::Transformer& model() const { return trained_.model(); }
+  const TrainedModel& trained() const { return trained_; }
   AdamW& optimizer() { return optimizer_; }
 
  private:

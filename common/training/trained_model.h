@@ -9,22 +9,44 @@
 //
 // The copy is what is pushed and saved, so everyone computes with the same bits; masters and the
 // optimizer's state are what a resumed training needs to go on bit for bit.
+//
+// Where only a part is trained (model/trained_parts.h), the rest stays where it is mapped, in the
+// dtype that computes: it has no gradients, no masters and no optimizer state.
 #pragma once
 
 #include <torch/types.h>
 
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/checkpoint/checkpoint_folder.h"
+#include "common/job/job_spec.h"
+#include "common/model/trained_parts.h"
 #include "common/model/transformer.h"
 
 namespace dtrpo::training {
 
 using model::NamedTensors;
 
+// What of the model a job trains.
+model::TrainedParts TrainedPartsOf(const job::JobSpec& spec);
+
+struct TrainingOptions {
+  torch::Dtype dtype = torch::kFloat32;  // that computes
+  model::TrainedParts parts = {};
+  bool recompute_activations = false;  // model/layer.h
+};
+TrainingOptions TrainingOptionsOf(const job::JobSpec& spec, torch::Dtype dtype);
+
 class TrainedModel {
  public:
+  // The model of a folder; adapters begin as trained_parts.h says. INVALID_ARGUMENT also names the
+  // pattern or target that matches nothing.
+  static absl::StatusOr<TrainedModel> Load(const checkpoint::CheckpointFolder& folder,
+                                           const TrainingOptions& options);
   // Takes a model in full precision whose parameters require gradients. With another `dtype` its
   // parameters become the masters.
   static absl::StatusOr<TrainedModel> Create(std::unique_ptr<model::Transformer> full,
@@ -32,25 +54,36 @@ class TrainedModel {
   // Of its own dtype: nothing is copied.
   static TrainedModel Of(std::unique_ptr<model::Transformer> full);
 
-  const model::Transformer& model() const { return copy_ == nullptr ? *full_ : *copy_; }
-  // What an optimizer trains: the masters, or the model's parameters themselves.
-  const NamedTensors& parameters() const { return full_->NamedParameters(); }
-  bool has_masters() const { return copy_ != nullptr; }
+  const model::Transformer& model() const { return *model_; }
+  // What an optimizer trains: the masters, or the trained tensors themselves.
+  const NamedTensors& parameters() const { return masters_.empty() ? trained_ : masters_; }
+  bool has_masters() const { return !masters_.empty(); }
+  // The same as the model has and computes with: what a version holds.
+  const NamedTensors& trained() const { return trained_; }
+  // Of everything else (trained_parts.h); empty: all is trained.
+  const std::string& frozen_sha256() const { return frozen_sha256_; }
+  // parameters() aren't a checkpoint's weights: a resumed training takes them from its state.
+  bool parameters_are_state() const { return has_masters() || !model_->NamedAdapters().empty(); }
+
+  // Gives the masters away, to an optimizer that keeps only a part of them; parameters() are then
+  // the model's own. Empty: there are none.
+  NamedTensors TakeMasters() { return std::exchange(masters_, {}); }
 
   // After each backward pass: moves the model's gradients onto the masters'.
   void CollectGradients();
   // After each step: rounds the masters into the model, in place.
   void UpdateModel();
-  // DATA_LOSS naming the tensor that is missing or has another shape or type; nothing is changed
-  // then. REQUIRES: has_masters().
+  // Sets parameters(), and the model by them. DATA_LOSS naming the tensor that is missing or has
+  // another shape or type; nothing is changed then.
   absl::Status RestoreMasters(const NamedTensors& masters);
 
  private:
-  TrainedModel(std::unique_ptr<model::Transformer> full, std::unique_ptr<model::Transformer> copy)
-      : full_(std::move(full)), copy_(std::move(copy)) {}
+  TrainedModel() = default;
 
-  std::unique_ptr<model::Transformer> full_;
-  std::unique_ptr<model::Transformer> copy_;  // null: the dtype is full_'s
+  std::unique_ptr<model::Transformer> model_;
+  NamedTensors trained_;  // handles of the model's
+  NamedTensors masters_;  // in trained_'s order; empty: the dtype is the masters'
+  std::string frozen_sha256_;
 };
 
 }  // namespace dtrpo::training

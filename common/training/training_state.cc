@@ -8,10 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
+#include "common/checkpoint/adapter_config.h"
 #include "common/checkpoint/checkpoint_writer.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/adapter_folder.h"
 #include "common/model/compute_dtype.h"
+#include "common/model/lora.h"
 #include "nlohmann/json.hpp"
 
 namespace dtrpo::training {
@@ -43,39 +46,66 @@ absl::StatusOr<NamedTensors> ReadState(const std::string& path) {
   return state;
 }
 
+// The base's other files, with the dtype of the weights to be written.
+absl::Status AddBaseFiles(base::FileSystem* files, const checkpoint::CheckpointFolder& base,
+                          torch::Dtype dtype, checkpoint::CheckpointContents* contents) {
+  contents->copy_from = base.path();
+  for (const std::string& name : base.carried_files()) {
+    if (name != kTrainingStateFile) contents->copy_names.push_back(name);
+  }
+  const std::string config_path = base::JoinPath(base.path(), checkpoint::kConfigFile);
+  DTRPO_ASSIGN_OR_RETURN(const std::string config, files->Read(config_path));
+  DTRPO_ASSIGN_OR_RETURN(contents->extra_files[std::string(checkpoint::kConfigFile)],
+                         checkpoint::WithDtype(config, config_path, model::DtypeName(dtype)));
+  return absl::OkStatus();
+}
+
+// PEFT's two files. `tensors` keeps what `contents` borrows.
+absl::Status AddAdapterFiles(const model::Transformer& model, const std::string& base_path,
+                             NamedTensors* tensors, checkpoint::CheckpointContents* contents) {
+  for (const auto& [name, tensor] : Detached(model.NamedAdapters())) {
+    tensors->emplace_back(absl::StrCat(checkpoint::kPeftPrefix, name), tensor);
+  }
+  contents->tensor_files[std::string(checkpoint::kAdapterModelFile)] = model::TensorViews(*tensors);
+  contents->extra_files[std::string(checkpoint::kAdapterConfigFile)] =
+      checkpoint::AdapterConfigJson(model::AdapterConfigOf(model, base_path));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string& path,
                                      const model::Transformer& model,
                                      const checkpoint::CheckpointFolder& base,
                                      const AdamW* optimizer, const TrainingProgress& progress,
-                                     int64_t max_shard_bytes) {
-  const NamedTensors parameters = Detached(model.NamedParameters());
-  const torch::Dtype dtype = parameters.front().second.scalar_type();
+                                     const CheckpointFormat& format) {
+  const torch::Dtype dtype = model.dtype();
+  const bool adapter_only = format.adapter_only && !model.NamedAdapters().empty();
   checkpoint::CheckpointContents contents;
-  contents.weights = model::TensorViews(parameters);
-  contents.max_shard_bytes = max_shard_bytes;
+  contents.max_shard_bytes = format.max_shard_bytes;
+  NamedTensors parameters;
+  if (adapter_only) {
+    DTRPO_RETURN_IF_ERROR(AddAdapterFiles(model, base.path(), &parameters, &contents));
+  } else {
+    parameters = Detached(model.MergedParameters());
+    contents.weights = model::TensorViews(parameters);
+    DTRPO_RETURN_IF_ERROR(AddBaseFiles(files, base, dtype, &contents));
+  }
   NamedTensors state;
   if (optimizer != nullptr) {
     state = Detached(optimizer->State());
     for (const auto& [name, trained] : Detached(optimizer->Parameters())) {
-      if (trained.scalar_type() != dtype) state.emplace_back(absl::StrCat(kMaster, name), trained);
+      const bool is_weight = trained.scalar_type() == dtype && !model::IsAdapter(name);
+      if (!is_weight) state.emplace_back(absl::StrCat(kMaster, name), trained);
     }
     contents.tensor_files[kOptimizerFile] = model::TensorViews(state);
   }
-  contents.copy_from = base.path();
-  for (const std::string& name : base.carried_files()) {
-    if (name != kTrainingStateFile) contents.copy_names.push_back(name);
-  }
-  const std::string config_path = base::JoinPath(base.path(), checkpoint::kConfigFile);
-  DTRPO_ASSIGN_OR_RETURN(const std::string config, files->Read(config_path));
-  DTRPO_ASSIGN_OR_RETURN(contents.extra_files[std::string(checkpoint::kConfigFile)],
-                         checkpoint::WithDtype(config, config_path, model::DtypeName(dtype)));
   if (optimizer != nullptr) {
     const nlohmann::ordered_json json = {{"format", kFormat},
                                          {"job_id", progress.job_id},
                                          {"job_hash", progress.job_hash},
-                                         {"step", progress.step}};
+                                         {"step", progress.step},
+                                         {"trained", progress.trained}};
     contents.extra_files[kTrainingStateFile] = json.dump(2) + "\n";
   }
   return checkpoint::WriteCheckpoint(files, path, contents, {.overwrite = true});
@@ -106,6 +136,10 @@ absl::StatusOr<TrainingProgress> ReadTrainingProgress(base::FileSystem* files,
   progress.job_id = json["job_id"];
   progress.job_hash = json["job_hash"];
   progress.step = json["step"];
+  if (json.contains("trained")) {  // older ones train everything
+    if (!json["trained"].is_string()) return broken("trained");
+    progress.trained = json["trained"];
+  }
   return progress;
 }
 

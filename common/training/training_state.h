@@ -5,8 +5,11 @@
 //
 //   model.safetensors, or shards   what computes, in the dtype of the training
 //   config.json, tokenizer ...     all other files of the base checkpoint, config.json's dtype set
-//   optimizer.safetensors          AdamW's state, and the float32 masters if there are any
-//   training_state.json            {"format": 1, "job_id", "job_hash", "step"}
+//   optimizer.safetensors          AdamW's state; float32 masters or adapters if there are any
+//   training_state.json            {"format": 1, "job_id", "job_hash", "step", "trained"}
+//
+// Adapters are merged into the weights, or kept apart: then adapter_config.json and
+// adapter_model.safetensors, as PEFT writes them, take the place of the first two lines.
 //
 // There is no RNG state: every random number is a pure function of the job's seed and of names
 // (common/trajectory/mask_plan.h).
@@ -32,16 +35,22 @@ struct TrainingProgress {
   std::string job_id;
   std::string job_hash;  // of the resolved specification: another job's checkpoint is refused
   int64_t step = 0;      // n: this step's update is contained
+  std::string trained = "all tensors";  // model::Describe(TrainedParts)
+};
+
+struct CheckpointFormat {
+  int64_t max_shard_bytes = 0;  // of a file of weights; 0: checkpoint::kDefaultShardBytes
+  bool adapter_only = false;    // a model with adapters: they alone
 };
 
 // Writes `path` atomically (checkpoint_writer.h). `optimizer` may be null: a checkpoint that can't
 // be resumed. One that trains masters instead of the model's parameters (trained_model.h) has them
-// saved with its state. `max_shard_bytes`: of a file of weights; 0: checkpoint::kDefaultShardBytes.
+// saved with its state, and so are adapters.
 absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string& path,
                                      const model::Transformer& model,
                                      const checkpoint::CheckpointFolder& base,
                                      const AdamW* optimizer, const TrainingProgress& progress,
-                                     int64_t max_shard_bytes = 0);
+                                     const CheckpointFormat& format = {});
 
 // The progress a checkpoint holds. NOT_FOUND when it is a plain model folder; DATA_LOSS naming file
 // and field.

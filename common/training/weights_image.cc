@@ -1,11 +1,34 @@
 #include "common/training/weights_image.h"
 
 #include <cstring>
+#include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/model/checkpoint_tensors.h"
 
 namespace dtrpo::training {
+namespace {
+
+// `manifest`: everything but the tensors.
+absl::StatusOr<std::shared_ptr<const weights::Image>> ImageOf(const NamedTensors& tensors,
+                                                              weights::Manifest manifest) {
+  for (const auto& [name, tensor] : tensors) {
+    manifest.tensors.push_back({.name = name,
+                                .dtype = std::string(model::DtypeWord(tensor.scalar_type())),
+                                .shape = tensor.sizes().vec()});
+  }
+  DTRPO_RETURN_IF_ERROR(weights::LayOut(manifest));
+  weights::StagingArea area(manifest);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const weights::TensorSpec& spec = area.manifest().tensors[i];
+    const torch::Tensor source = tensors[i].second.detach().to(torch::kCPU).contiguous();
+    std::memcpy(area.MutableTensor(spec).data(), source.const_data_ptr(), spec.size_bytes);
+  }
+  return area.Finish();
+}
+
+}  // namespace
+
 absl::StatusOr<std::shared_ptr<const weights::Image>> MakeImage(const model::Transformer& model,
                                                                 const std::string& job_id,
                                                                 int64_t version,
@@ -14,20 +37,19 @@ absl::StatusOr<std::shared_ptr<const weights::Image>> MakeImage(const model::Tra
   manifest.job_id = job_id;
   manifest.version = version;
   manifest.generation = generation;
-  const auto& parameters = model.NamedParameters();
-  for (const auto& [name, tensor] : parameters) {
-    manifest.tensors.push_back({.name = name,
-                                .dtype = std::string(model::DtypeWord(tensor.scalar_type())),
-                                .shape = tensor.sizes().vec()});
-  }
-  DTRPO_RETURN_IF_ERROR(weights::LayOut(manifest));
-  weights::StagingArea area(manifest);
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    const weights::TensorSpec& spec = area.manifest().tensors[i];
-    const torch::Tensor source = parameters[i].second.detach().to(torch::kCPU).contiguous();
-    std::memcpy(area.MutableTensor(spec).data(), source.const_data_ptr(), spec.size_bytes);
-  }
-  return area.Finish();
+  return ImageOf(model.NamedParameters(), std::move(manifest));
+}
+
+absl::StatusOr<std::shared_ptr<const weights::Image>> MakeImage(const TrainedModel& trained,
+                                                                const std::string& job_id,
+                                                                int64_t version,
+                                                                int64_t generation) {
+  weights::Manifest manifest;
+  manifest.job_id = job_id;
+  manifest.version = version;
+  manifest.generation = generation;
+  manifest.base_sha256 = trained.frozen_sha256();
+  return ImageOf(trained.trained(), std::move(manifest));
 }
 
 }  // namespace dtrpo::training

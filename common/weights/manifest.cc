@@ -57,7 +57,7 @@ std::string Describe(const Manifest& manifest) {
 
 bool SameBits(const Manifest& a, const Manifest& b) {
   return a.job_id == b.job_id && a.version == b.version && a.generation == b.generation &&
-         a.sha256 == b.sha256 && a.size_bytes == b.size_bytes;
+         a.sha256 == b.sha256 && a.size_bytes == b.size_bytes && a.base_sha256 == b.base_sha256;
 }
 
 absl::Status LayOut(Manifest& manifest) {
@@ -77,6 +77,9 @@ absl::Status Validate(const Manifest& manifest, uint64_t max_bytes) {
   if (manifest.version < 0) return Invalid(manifest, "version is negative");
   if (manifest.generation < 0) return Invalid(manifest, "generation is negative");
   if (manifest.sha256.size() != 64) return Invalid(manifest, "sha256 isn't 64 hex digits");
+  if (!manifest.base_sha256.empty() && manifest.base_sha256.size() != 64) {
+    return Invalid(manifest, "base_sha256 isn't 64 hex digits");
+  }
   if (manifest.size_bytes == 0 || manifest.size_bytes > max_bytes) {
     return Invalid(manifest, absl::StrCat("size_bytes ", manifest.size_bytes, " isn't in [1, ",
                                           max_bytes, "]"));

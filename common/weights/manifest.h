@@ -1,8 +1,9 @@
 // Thread safety: plain data and pure functions.
 //
-// A weights version is one flat byte image: every tensor at an aligned offset, described by a
-// manifest. The same number with the same checksum is the same version; other bits under a number
-// need a higher generation.
+// A weights version is one flat byte image: every tensor that is trained at an aligned offset,
+// described by a manifest. What a job doesn't train isn't in it: every process has that from the
+// base checkpoint, and the manifest names it by checksum. The same number with the same checksum is
+// the same version; other bits under a number need a higher generation.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,8 @@ struct Manifest {
   int64_t version = 0;  // 0 is the base model
   int64_t generation = 0;
   std::string sha256;  // of the whole image, hex; empty until the image is complete
+  // Of the frozen tensors that the image's belong to, hex; empty: the image is the whole model.
+  std::string base_sha256;
   uint64_t size_bytes = 0;
   uint64_t chunk_size_bytes = kDefaultChunkBytes;
   std::vector<TensorSpec> tensors;
@@ -54,7 +57,7 @@ uint64_t DtypeBytes(const std::string& dtype);
 // "job j version 12 generation 0"
 std::string Describe(const Manifest& manifest);
 
-// Same job, number, generation and bits.
+// Same job, number, generation and bits, over the same base.
 bool SameBits(const Manifest& a, const Manifest& b);
 
 }  // namespace dtrpo::weights

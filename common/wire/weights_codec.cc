@@ -12,6 +12,7 @@ void ToProto(const weights::Manifest& from, v1::WeightsManifest* to) {
   to->set_version(from.version);
   to->set_generation(from.generation);
   to->set_sha256(from.sha256);
+  to->set_base_sha256(from.base_sha256);
   to->set_size_bytes(from.size_bytes);
   to->set_chunk_size_bytes(from.chunk_size_bytes);
   for (const weights::TensorSpec& tensor : from.tensors) {
@@ -30,6 +31,7 @@ absl::StatusOr<weights::Manifest> FromProto(const v1::WeightsManifest& from, uin
   to.version = from.version();
   to.generation = from.generation();
   to.sha256 = from.sha256();
+  to.base_sha256 = from.base_sha256();
   to.size_bytes = from.size_bytes();
   to.chunk_size_bytes = from.chunk_size_bytes();
   to.tensors.reserve(from.tensors_size());

@@ -103,6 +103,12 @@ absl::Status LearnerRun::Load() {
   if (resume) {
     DTRPO_ASSIGN_OR_RETURN(const training::TrainingProgress progress,
                            training::ReadTrainingProgress(deps_.files, options_.resume_checkpoint));
+    const std::string trained = model::Describe(training::TrainedPartsOf(options_.spec));
+    if (progress.trained != trained) {
+      return absl::FailedPreconditionError(absl::StrCat("checkpoint ", options_.resume_checkpoint,
+                                                        " trains ", progress.trained, ", job ",
+                                                        options_.job_id, " trains ", trained));
+    }
     if (progress.job_id != options_.job_id || progress.job_hash != options_.job_hash) {
       return absl::FailedPreconditionError(absl::StrCat(
           "checkpoint ", options_.resume_checkpoint, " is of job ", progress.job_id,
@@ -113,22 +119,28 @@ absl::Status LearnerRun::Load() {
   }
   // By the base checkpoint, as rollouts and reference decide.
   DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(spec.dtype, *base_));
-  const std::string& path = resume ? options_.resume_checkpoint : spec.path;
+  const training::TrainingOptions trained_options =
+      training::TrainingOptionsOf(options_.spec, chosen.dtype);
+  // Adapters are in the checkpoint's state; what they are added to is the base.
+  const bool adapters = trained_options.parts.lora.rank > 0;
+  const std::string& path = resume && !adapters ? options_.resume_checkpoint : spec.path;
   DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(path, overrides, deps_.files));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
-                         model::Transformer::Load(folder, {.requires_grad = true}));
   DTRPO_ASSIGN_OR_RETURN(training::TrainedModel trained,
-                         training::TrainedModel::Create(std::move(full), chosen.dtype));
-  if (resume && trained.has_masters()) {
-    DTRPO_RETURN_IF_ERROR(training::RestoreMasters(path, trained));
+                         training::TrainedModel::Load(folder, trained_options));
+  if (resume && trained.parameters_are_state()) {
+    DTRPO_RETURN_IF_ERROR(training::RestoreMasters(options_.resume_checkpoint, trained));
   }
   DTRPO_ASSIGN_OR_RETURN(trainer_,
                          training::PreferenceTrainer::Create(std::move(trained), options_.spec));
-  if (resume) DTRPO_RETURN_IF_ERROR(training::RestoreOptimizer(path, trainer_->optimizer()));
+  if (resume) {
+    DTRPO_RETURN_IF_ERROR(
+        training::RestoreOptimizer(options_.resume_checkpoint, trainer_->optimizer()));
+  }
   base::LogInfo("model loaded", {{"job", options_.job_id},
                                  {"path", path},
                                  {"step", resumed_step_},
+                                 {"trained", model::Describe(trained_options.parts)},
                                  {"dtype", model::DtypeName(chosen.dtype)},
                                  {"why", chosen.why}});
   return absl::OkStatus();
@@ -145,7 +157,7 @@ absl::Status LearnerRun::Publish(int64_t version) {
   const absl::Time started = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(
       std::shared_ptr<const weights::Image> image,
-      training::MakeImage(trainer_->model(), options_.job_id, version, options_.attempt - 1));
+      training::MakeImage(trainer_->trained(), options_.job_id, version, options_.attempt - 1));
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("registration of version ", version), "coordinator", [&](absl::Time deadline) {
         return deps_.peers->RegisterVersion(image->manifest(), step_, deadline);
@@ -166,8 +178,12 @@ absl::Status LearnerRun::Checkpoint() {
   const std::string path = root.PathOf(step_);
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
       deps_.files, path, trainer_->model(), *base_, &trainer_->optimizer(),
-      {.job_id = options_.job_id, .job_hash = options_.job_hash, .step = step_},
-      options_.spec.training.max_shard_bytes));
+      {.job_id = options_.job_id,
+       .job_hash = options_.job_hash,
+       .step = step_,
+       .trained = model::Describe(training::TrainedPartsOf(options_.spec))},
+      {.max_shard_bytes = options_.spec.training.max_shard_bytes,
+       .adapter_only = options_.spec.training.lora.save == "adapter"}));
   DTRPO_FAULT_POINT("learner.checkpoint_written");
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("registration of checkpoint ", step_), "coordinator",

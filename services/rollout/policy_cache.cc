@@ -39,6 +39,11 @@ absl::StatusOr<std::shared_ptr<const model::Transformer>> PolicyCache::Make(
         model::BorrowTensor({bytes.data(), bytes.size()}, spec.shape, options.dtype, image));
     tensors.emplace_back(spec.name, std::move(tensor));
   }
+  if (base_ != nullptr) {
+    return base::Annotate(
+        model::Transformer::Variant(*base_, tensors, {.adapter_scale = adapter_scale_}),
+        weights::Describe(manifest));
+  }
   return base::Annotate(model::Transformer::FromTensors(descriptor_, std::move(tensors), options),
                         weights::Describe(manifest));
 }

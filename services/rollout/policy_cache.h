@@ -1,13 +1,15 @@
 // Thread safety: all methods may be called from any thread; the models are const.
 //
-// The policy of a weights version as a model whose parameters are views into the version's image:
-// making one copies nothing. Keeps the models of the versions that were used last, with their
-// images; whoever uses a model holds it, and its image, for as long as that takes.
+// The policy of a weights version as a model whose parameters are views into the version's image,
+// and of the base model where the version doesn't hold them: making one copies nothing. Keeps the
+// models of the versions that were used last, with their images; whoever uses a model holds it, and
+// its image, for as long as that takes.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -21,7 +23,12 @@ namespace dtrpo::rollout {
 
 class PolicyCache {
  public:
+  // For versions that hold all tensors.
   explicit PolicyCache(const checkpoint::ModelDescriptor& descriptor) : descriptor_(descriptor) {}
+  // For versions that hold what is trained of `base`; null: all.
+  PolicyCache(const checkpoint::ModelDescriptor& descriptor,
+              std::shared_ptr<const model::Transformer> base, double adapter_scale)
+      : descriptor_(descriptor), base_(std::move(base)), adapter_scale_(adapter_scale) {}
 
   absl::StatusOr<std::shared_ptr<const model::Transformer>> Get(
       const std::shared_ptr<const weights::Image>& image) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -37,6 +44,8 @@ class PolicyCache {
       const std::shared_ptr<const weights::Image>& image) const;
 
   const checkpoint::ModelDescriptor descriptor_;
+  const std::shared_ptr<const model::Transformer> base_;
+  const double adapter_scale_ = 0;
   absl::Mutex mutex_;
   std::map<int64_t, Policy> policies_ ABSL_GUARDED_BY(mutex_);
 };

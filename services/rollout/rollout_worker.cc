@@ -11,7 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/wire/job_codec.h"
-#include "services/rollout/base_image.h"
+#include "services/rollout/base_weights.h"
 
 namespace dtrpo::rollout {
 namespace {
@@ -112,11 +112,12 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   DTRPO_ASSIGN_OR_RETURN(session->sampler,
                          PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
                                                options_.batch, deps_.metrics));
-  session->policies = std::make_shared<PolicyCache>(folder.descriptor());
-  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image,
-                         BaseImage(folder, session->job.job_id(), spec.model.dtype));
+  DTRPO_ASSIGN_OR_RETURN(const BaseWeights base, LoadBase(folder, session->job.job_id(),
+                                                          spec.model.dtype, TrainedPartsOf(spec)));
+  session->policies =
+      std::make_shared<PolicyCache>(folder.descriptor(), base.model, base.adapter_scale);
   deps_.versions->Clear();
-  DTRPO_RETURN_IF_ERROR(deps_.versions->Install(std::move(image)));
+  DTRPO_RETURN_IF_ERROR(deps_.versions->Install(base.image));
   deps_.weights_service->AcceptJob(session->job.job_id());
   deps_.served_job->Put(
       std::make_shared<ServedJob>(ServedJob{.job_id = session->job.job_id(),

@@ -18,6 +18,13 @@ namespace {
 
 // The new version must fit the model that serves: same tensors in the same places.
 absl::Status CheckSameModel(const weights::Manifest& held, const weights::Manifest& pushed) {
+  if (held.base_sha256 != pushed.base_sha256) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        weights::Describe(pushed), " belongs to frozen weights with checksum ",
+        pushed.base_sha256.empty() ? "none" : pushed.base_sha256, ", the base model here has ",
+        held.base_sha256.empty() ? "none" : held.base_sha256,
+        ": the two processes read different checkpoints, or train different parts"));
+  }
   if (held.tensors.size() != pushed.tensors.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat(weights::Describe(pushed), " has ", pushed.tensors.size(),

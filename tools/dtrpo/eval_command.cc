@@ -46,6 +46,7 @@ absl::Status WriteAnswers(const std::vector<JudgedAnswer>& answers, base::Writab
 void EvalCommand::AddOptions(CLI::App* app) {
   app->footer(kHelp);
   AddModelOptions(app, &model_);
+  AddAdapterOption(app, &model_);
   app->add_option("--data", data_path_, "prompts with answers, JSONL")
       ->required()
       ->type_name("FILE");

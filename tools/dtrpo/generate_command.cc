@@ -80,6 +80,7 @@ class Progress {
 void GenerateCommand::AddOptions(CLI::App* app) {
   app->footer(kHelp);
   AddModelOptions(app, &model_);
+  AddAdapterOption(app, &model_);
   app->add_option("--prompts", prompts_path_, "prompts, JSONL")->required()->type_name("FILE");
   app->add_option("--output", output_path_, "trajectories, JSONL; an existing file is replaced")
       ->required()

@@ -5,11 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/adapter_folder.h"
 #include "common/model/compute_dtype.h"
 #include "common/model/torch_runtime.h"
 
 namespace dtrpo::tools {
 namespace {
+
+constexpr char kPartsGroup[] = "Trained parts";
 
 checkpoint::DescriptorOverrides Overrides(const ModelOptions& options) {
   checkpoint::DescriptorOverrides overrides;
@@ -30,17 +33,6 @@ absl::StatusOr<torch::Dtype> DtypeOf(const ModelOptions& options,
   }
   return chosen.dtype;
 }
-
-absl::StatusOr<ModelToTrain> ToTrain(const ModelOptions& options,
-                                     checkpoint::CheckpointFolder folder,
-                                     std::unique_ptr<model::Transformer> full) {
-  DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
-  DTRPO_ASSIGN_OR_RETURN(training::TrainedModel model,
-                         training::TrainedModel::Create(std::move(full), dtype));
-  return ModelToTrain{std::move(folder), std::move(model)};
-}
-
-constexpr model::LoadOptions kTrainable{.dtype = torch::kFloat32, .requires_grad = true};
 
 }  // namespace
 
@@ -72,6 +64,56 @@ void AddModelOptions(CLI::App* app, ModelOptions* options) {
       ->type_name("N");
 }
 
+void AddAdapterOption(CLI::App* app, ModelOptions* options) {
+  app->add_option(
+         "--adapter", options->adapter_path,
+         "folder of LoRA adapters in PEFT's layout, computed beside the weights of --model")
+      ->type_name("DIR");
+}
+
+void AddTrainedPartOptions(CLI::App* app, job::TrainingSpec* training) {
+  CLI::Option* const trainable =
+      app->add_option(
+             "--trainable", training->trainable,
+             "train only tensors whose names match, for instance '*.mlp.*'; again for more")
+          ->type_name("PATTERN")
+          ->group(kPartsGroup);
+  CLI::Option* const rank =
+      app->add_option("--lora-rank", training->lora.rank,
+                      "train adapters of this rank beside frozen weights; 0: no adapters")
+          ->check(CLI::Range(0, 1 << 16))
+          ->excludes(trainable)
+          ->type_name("R")
+          ->group(kPartsGroup)
+          ->capture_default_str();
+  app->add_option("--lora-alpha", training->lora.alpha,
+                  "adapters are scaled by alpha / rank; 0: twice the rank")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(rank)
+      ->type_name("A")
+      ->group(kPartsGroup)
+      ->capture_default_str();
+  app->add_option("--lora-targets", training->lora.targets,
+                  "modules by the end of their names; default: all projections of the layers")
+      ->delimiter(',')
+      ->needs(rank)
+      ->type_name("NAME,NAME")
+      ->group(kPartsGroup);
+  app->add_option("--lora-save", training->lora.save,
+                  "merged: a whole checkpoint; adapter: PEFT's two files")
+      ->check(CLI::IsMember({"merged", "adapter"}))
+      ->needs(rank)
+      ->group(kPartsGroup)
+      ->capture_default_str();
+  app->add_flag("--activation-checkpointing", training->activation_checkpointing,
+                "compute each layer again in the backward pass: less memory, more time")
+      ->group(kPartsGroup);
+}
+
+absl::StatusOr<checkpoint::CheckpointFolder> OpenModelFolder(const ModelOptions& options) {
+  return checkpoint::CheckpointFolder::Open(options.path, Overrides(options));
+}
+
 absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
   if (options.threads > 0) model::SetThreads(options.threads);
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
@@ -79,16 +121,22 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
   DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
                          model::Transformer::Load(folder, {.dtype = dtype}));
+  if (!options.adapter_path.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(model, model::WithAdapterFolder(*model, options.adapter_path));
+  }
   return LoadedModel{std::move(folder), std::move(model)};
 }
 
-absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options) {
+absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options,
+                                              const job::JobSpec& job) {
   if (options.threads > 0) model::SetThreads(options.threads);
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
-                         model::Transformer::Load(folder, kTrainable));
-  return ToTrain(options, std::move(folder), std::move(full));
+  DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
+  DTRPO_ASSIGN_OR_RETURN(
+      training::TrainedModel model,
+      training::TrainedModel::Load(folder, training::TrainingOptionsOf(job, dtype)));
+  return ModelToTrain{std::move(folder), std::move(model)};
 }
 
 absl::StatusOr<ModelToTrain> RandomModelToTrain(const ModelOptions& options, uint64_t seed) {
@@ -96,9 +144,14 @@ absl::StatusOr<ModelToTrain> RandomModelToTrain(const ModelOptions& options, uin
   DTRPO_ASSIGN_OR_RETURN(
       checkpoint::CheckpointFolder folder,
       checkpoint::CheckpointFolder::OpenWithoutTensors(options.path, Overrides(options)));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
-                         model::Transformer::Random(folder.descriptor(), seed, kTrainable));
-  return ToTrain(options, std::move(folder), std::move(full));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<model::Transformer> full,
+      model::Transformer::Random(folder.descriptor(), seed,
+                                 {.dtype = torch::kFloat32, .requires_grad = true}));
+  DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
+  DTRPO_ASSIGN_OR_RETURN(training::TrainedModel model,
+                         training::TrainedModel::Create(std::move(full), dtype));
+  return ModelToTrain{std::move(folder), std::move(model)};
 }
 
 }  // namespace dtrpo::tools

@@ -10,6 +10,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "common/checkpoint/checkpoint_folder.h"
+#include "common/job/job_spec.h"
 #include "common/model/transformer.h"
 #include "common/training/trained_model.h"
 
@@ -22,10 +23,19 @@ struct ModelOptions {
   int32_t threads = 0;         // 0: LibTorch's choice
   std::string dtype = "auto";
   std::vector<int32_t> stop_ids;  // empty: from the folder's files
+  std::string adapter_path;       // of LoRA adapters to compute with; empty: none
 };
 
 // --model, --mask-token-id, --block-size, --stop-ids, --dtype, --threads.
 void AddModelOptions(CLI::App* app, ModelOptions* options);
+
+// --adapter, for those who don't train.
+void AddAdapterOption(CLI::App* app, ModelOptions* options);
+// --trainable, --lora-rank, --lora-alpha, --lora-targets, --lora-save, --activation-checkpointing.
+void AddTrainedPartOptions(CLI::App* app, job::TrainingSpec* training);
+
+// Weights included; sets nothing.
+absl::StatusOr<checkpoint::CheckpointFolder> OpenModelFolder(const ModelOptions& options);
 
 struct LoadedModel {
   checkpoint::CheckpointFolder folder;
@@ -40,7 +50,9 @@ struct ModelToTrain {
 // (model/compute_dtype.h); one that isn't the folder's own is named on standard error with the
 // reason.
 absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options);
-absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options);
+// What is trained is what `job` says under training.trainable and training.lora.
+absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options,
+                                              const job::JobSpec& job = {});
 // Random weights; the folder's own are not read and need not be there.
 absl::StatusOr<ModelToTrain> RandomModelToTrain(const ModelOptions& options, uint64_t seed);
 

@@ -50,6 +50,7 @@ bool IsBidirectional(const checkpoint::ModelDescriptor& descriptor) {
 void ScoreCommand::AddOptions(CLI::App* app) {
   app->footer(kHelp);
   AddModelOptions(app, &model_);
+  AddAdapterOption(app, &model_);
   app->add_option("--input", input_path_, "trajectories, JSONL")->required()->type_name("FILE");
   app->add_option("--output", output_path_, "scores, JSONL; an existing file is replaced")
       ->required()

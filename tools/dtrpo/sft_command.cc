@@ -119,6 +119,7 @@ void SftCommand::AddOptions(CLI::App* app) {
                   "does, or from the noisy one (token shift only)")
       ->check(CLI::IsMember({"clean", "noisy"}))
       ->capture_default_str();
+  AddTrainedPartOptions(app, &parts_.training);
   AddHeldoutOptions(app);
 }
 
@@ -153,6 +154,10 @@ absl::Status SftCommand::CheckOptions() const {
   }
   if (training_.stop_at_accuracy > 0 && training_.evaluate_every == 0) {
     return absl::InvalidArgumentError("--stop-at-accuracy needs --evaluate-every");
+  }
+  if (init_ == "random" && !training::TrainedPartsOf(parts_).all()) {
+    return absl::InvalidArgumentError(
+        "--init random trains all weights: no --trainable, no --lora-rank");
   }
   return absl::OkStatus();
 }
@@ -194,7 +199,9 @@ absl::Status SftCommand::Run() {
   }
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
       base::PosixFileSystem(), output_path_, trainer->model(), loaded.folder,
-      /*optimizer=*/nullptr, /*progress=*/{}, max_shard_bytes_));
+      /*optimizer=*/nullptr, /*progress=*/{},
+      {.max_shard_bytes = max_shard_bytes_,
+       .adapter_only = parts_.training.lora.save == "adapter"}));
   std::cerr << absl::StrFormat(
                    "sft: examples=%d steps=%d seconds=%.1f loss=%.4f heldout_accuracy=%s output=%s",
                    example_count, last.step, progress.Seconds(), last.loss, accuracy, output_path_)
@@ -203,7 +210,10 @@ absl::Status SftCommand::Run() {
 }
 
 absl::StatusOr<ModelToTrain> SftCommand::Load() const {
-  return init_ == "random" ? RandomModelToTrain(model_, training_.seed) : LoadModelToTrain(model_);
+  if (init_ == "random") return RandomModelToTrain(model_, training_.seed);
+  job::JobSpec parts = parts_;
+  parts.seed = training_.seed;
+  return LoadModelToTrain(model_, parts);
 }
 
 absl::StatusOr<std::vector<objective::SftExample>> SftCommand::ReadExamples(

@@ -40,6 +40,7 @@ class SftCommand : public Subcommand {
   std::string boundary_ = "clean";
   bool raw_prompts_ = false;
   training::SftOptions training_;
+  job::JobSpec parts_;        // what is trained
   std::string heldout_path_;  // empty: no evaluation
   int64_t evaluate_prompts_ = 0;
   EvaluationOptions evaluation_;

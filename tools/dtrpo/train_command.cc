@@ -186,7 +186,7 @@ absl::Status TrainCommand::Train(training::OfflineTrainer& trainer,
 absl::Status TrainCommand::Run() {
   options_.Resolve();
   DTRPO_RETURN_IF_ERROR(CheckOutputFolder(options_.output_path));
-  DTRPO_ASSIGN_OR_RETURN(ModelToTrain loaded, LoadModelToTrain(options_.model));
+  DTRPO_ASSIGN_OR_RETURN(ModelToTrain loaded, LoadModelToTrain(options_.model, options_.job));
   DTRPO_ASSIGN_OR_RETURN(
       const std::unique_ptr<model::Transformer> reference,
       model::Transformer::Load(loaded.folder, {.dtype = loaded.model.model().dtype()}));
@@ -197,7 +197,8 @@ absl::Status TrainCommand::Run() {
   DTRPO_RETURN_IF_ERROR(Train(*trainer, data.heldout));
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
       base::PosixFileSystem(), options_.output_path, trainer->model(), loaded.folder,
-      /*optimizer=*/nullptr, /*progress=*/{}, {.max_shard_bytes = options_.max_shard_bytes}));
+      /*optimizer=*/nullptr, /*progress=*/{}, {.max_shard_bytes = options_.max_shard_bytes,
+       .adapter_only = options_.job.training.lora.save == "adapter"}));
   std::cerr << "train: checkpoint " << options_.output_path << std::endl;
   std::cerr << absl::StrFormat(
                    "train: pairs=%d steps=%d seconds=%.3f pairs_per_second=%.3f peak_rss_bytes=%d",

@@ -243,6 +243,7 @@ void AddTrainOptions(CLI::App* app, TrainOptions* options) {
   AddHeldoutOptions(app, options);
   AddObjectiveOptions(app, &options->job.objective, options);
   AddTrainingOptions(app, &options->job, options);
+  AddTrainedPartOptions(app, &options->job.training);
 }
 
 }  // namespace dtrpo::tools

@@ -8,14 +8,16 @@
 #include <thread>
 
 #include "common/base/check.h"
+#include "common/model/compute_dtype.h"
 #include "common/training/training_state.h"
 #include "common/training/weights_image.h"
-#include "services/rollout/base_image.h"
+#include "services/rollout/base_weights.h"
 #include "tests/support/tiny_checkpoint.h"
 
 namespace dtrpo::rollout {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class PolicyCacheTest : public ::testing::Test {
@@ -60,12 +62,13 @@ class PolicyCacheTest : public ::testing::Test {
 };
 
 TEST_F(PolicyCacheTest, TheBaseImageIsVersionZeroAsTheLearnerRegistersIt) {
-  const auto image = BaseImage(Open(path_), "job", "auto");
-  ASSERT_TRUE(image.ok()) << image.status();
+  const auto base = LoadBase(Open(path_), "job", "auto");
+  ASSERT_TRUE(base.ok()) << base.status();
+  EXPECT_EQ(base->model, nullptr);
   const auto learners = training::MakeImage(*support::LoadModel(path_, true), "job", 0, 0);
-  EXPECT_TRUE(weights::SameBits((*image)->manifest(), (*learners)->manifest()));
+  EXPECT_TRUE(weights::SameBits(base->image->manifest(), (*learners)->manifest()));
   PolicyCache cache(Open(path_).descriptor());
-  EXPECT_TRUE(torch::equal(Logits(*Get(cache, *image)), Logits(*support::LoadModel(path_))));
+  EXPECT_TRUE(torch::equal(Logits(*Get(cache, base->image)), Logits(*support::LoadModel(path_))));
 }
 
 // What the learner pushes as version 0 of the folder at `path`.
@@ -73,6 +76,56 @@ std::shared_ptr<const weights::Image> LearnersImage(const std::string& path, tor
   auto trained = training::TrainedModel::Create(support::LoadModel(path, true), dtype);
   EXPECT_TRUE(trained.ok()) << trained.status();
   return training::MakeImage(trained->model(), "job", 0, 0).value();
+}
+
+// Adapters and groups alike: version 0 and later ones hold what is trained, and the policy is the
+// learner's model to the last bit.
+TEST_F(PolicyCacheTest, AVersionOfTrainedPartsIsTheLearnersModelToTheLastBit) {
+  const std::vector<model::TrainedParts> parts = {
+      {.patterns = {"*.mlp.*", "*.o_proj.weight"}},
+      {.patterns = {"model.embed_tokens.weight"}},  // the tied head too
+      {.lora = {.rank = 2}, .seed = 5},
+      {.lora = {.rank = 3, .alpha = 5, .targets = {"q_proj", "mlp.up_proj"}}}};
+  for (const model::TrainedParts& part : parts) {
+    for (const torch::Dtype dtype : {torch::kFloat32, torch::kBFloat16}) {
+      const std::string what = model::Describe(part);
+      const std::string word(model::DtypeName(dtype));
+      const auto base = LoadBase(Open(path_), "job", word, part);
+      ASSERT_TRUE(base.ok()) << base.status();
+      auto learner = training::TrainedModel::Load(Open(path_), {.dtype = dtype, .parts = part});
+      ASSERT_TRUE(learner.ok()) << learner.status();
+      const auto zero = training::MakeImage(*learner, "job", 0, 0);
+      EXPECT_TRUE(weights::SameBits(base->image->manifest(), (*zero)->manifest())) << what;
+      EXPECT_LT(base->image->bytes().size(),
+                LoadBase(Open(path_), "job", word)->image->bytes().size());
+
+      PolicyCache cache(Open(path_).descriptor(), base->model, base->adapter_scale);
+      const auto plain = model::Transformer::Load(Open(path_), {.dtype = dtype});
+      const torch::Tensor before = Logits(**plain);
+      EXPECT_TRUE(torch::equal(Logits(*Get(cache, base->image)), before)) << what;
+      {
+        torch::NoGradGuard no_grad;
+        for (auto& [name, tensor] : learner->trained()) tensor.add_(0.125);
+      }
+      const auto one = training::MakeImage(*learner, "job", 1, 0);
+      const torch::Tensor after = Logits(*Get(cache, *one));
+      EXPECT_TRUE(torch::equal(after, Logits(learner->model()))) << what;
+      EXPECT_FALSE(torch::equal(after, before)) << what;
+      EXPECT_TRUE(torch::equal(Logits(*Get(cache, base->image)), before)) << what;  // still held
+    }
+  }
+}
+
+TEST_F(PolicyCacheTest, APatternOrTargetThatMatchesNothingIsRefusedByName) {
+  const auto pattern = LoadBase(Open(path_), "job", "auto", {.patterns = {"*.mlp.*", "*.mpl.*"}});
+  EXPECT_TRUE(absl::IsInvalidArgument(pattern.status())) << pattern.status();
+  EXPECT_THAT(std::string(pattern.status().message()),
+              AllOf(HasSubstr("'*.mpl.*'"), HasSubstr("model.embed_tokens.weight")));
+  const auto target =
+      LoadBase(Open(path_), "job", "auto", {.lora = {.rank = 2, .targets = {"q_prj"}}});
+  EXPECT_TRUE(absl::IsInvalidArgument(target.status())) << target.status();
+  EXPECT_THAT(std::string(target.status().message()),
+              AllOf(HasSubstr("'q_prj'"), HasSubstr("model.layers.0.self_attn.q_proj")));
 }
 
 TEST_F(PolicyCacheTest, VersionZeroHasTheLearnersBitsInEveryDtypeAndBfloat16IsHalfTheBytes) {
@@ -92,14 +145,15 @@ TEST_F(PolicyCacheTest, VersionZeroHasTheLearnersBitsInEveryDtypeAndBfloat16IsHa
        {Case{path, "auto", "BF16", torch::kBFloat16}, Case{path, "float32", "F32", torch::kFloat32},
         Case{path_, "bfloat16", "BF16", torch::kBFloat16},
         Case{path_, "auto", "F32", torch::kFloat32}}) {
-    const auto image = BaseImage(Open(c.path), "job", c.word);
-    ASSERT_TRUE(image.ok()) << image.status();
-    EXPECT_EQ((*image)->manifest().tensors[0].dtype, c.stored);
-    EXPECT_TRUE(weights::SameBits((*image)->manifest(), LearnersImage(c.path, c.dtype)->manifest()))
+    const auto base = LoadBase(Open(c.path), "job", c.word);
+    ASSERT_TRUE(base.ok()) << base.status();
+    const weights::Manifest& manifest = base->image->manifest();
+    EXPECT_EQ(manifest.tensors[0].dtype, c.stored);
+    EXPECT_TRUE(weights::SameBits(manifest, LearnersImage(c.path, c.dtype)->manifest()))
         << c.path << " in " << c.word;
   }
-  const uint64_t half = BaseImage(Open(path_), "job", "bfloat16").value()->bytes().size();
-  const uint64_t whole = BaseImage(Open(path_), "job", "float32").value()->bytes().size();
+  const uint64_t half = LoadBase(Open(path_), "job", "bfloat16").value().image->bytes().size();
+  const uint64_t whole = LoadBase(Open(path_), "job", "float32").value().image->bytes().size();
   EXPECT_LT(half, whole * 6 / 10);  // padding between tensors stays
 }
 

@@ -22,6 +22,7 @@
 namespace dtrpo::rollout {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr char kJob[] = "add-1";
@@ -32,6 +33,7 @@ struct ImageShape {
   std::string job_id = kJob;
   std::string tensor = "w";
   int64_t extent = 300'000;  // two chunks
+  std::string base_sha256 = "";
 };
 
 std::shared_ptr<const weights::Image> MakeImage(const ImageShape& shape) {
@@ -39,6 +41,7 @@ std::shared_ptr<const weights::Image> MakeImage(const ImageShape& shape) {
   manifest.job_id = shape.job_id;
   manifest.version = shape.version;
   manifest.generation = shape.generation;
+  manifest.base_sha256 = shape.base_sha256;
   manifest.tensors = {{.name = shape.tensor, .dtype = "F32", .shape = {shape.extent}}};
   DTRPO_CHECK_OK(weights::LayOut(manifest));
   weights::StagingArea area(manifest);
@@ -124,6 +127,20 @@ TEST_F(WeightsServiceTest, AGoodPushServesAtOnceAndTheOldVersionStaysForThoseWho
   EXPECT_NE(versions_.Find(0), nullptr);
   EXPECT_EQ(registry_.Value("dtrpo_rollout_weights_version"), 1);
   EXPECT_EQ(registry_.Value("dtrpo_rollout_weights_received_bytes_total"), 1'200'000);
+}
+
+TEST_F(WeightsServiceTest, APartThatBelongsToOtherFrozenWeightsIsRefusedByChecksum) {
+  const std::string ours(64, 'a'), theirs(64, 'b');
+  versions_.Clear();
+  DTRPO_CHECK_OK(versions_.Install(MakeImage({.base_sha256 = ours})));
+  ASSERT_TRUE(Push({.version = 1, .base_sha256 = ours}).ok());
+  for (const std::string& other : {theirs, std::string()}) {
+    const absl::Status status = Push({.version = 2, .base_sha256 = other}).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr(ours), HasSubstr(other.empty() ? "none" : other)));
+  }
+  EXPECT_EQ(versions_.NewestVersion(), 1);
 }
 
 TEST_F(WeightsServiceTest, TheSameBitsAgainAreHeldAlready) {
