@@ -2,9 +2,17 @@
 
 #include <unistd.h>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/hash.h"
 
 namespace dtrpo::runtime {
+namespace {
+
+constexpr char kHostName[] = "hostname";
+
+}  // namespace
 
 v1::WorkerConfig DefaultWorkerConfig() {
   v1::WorkerConfig config;
@@ -16,6 +24,7 @@ v1::WorkerConfig DefaultWorkerConfig() {
   config.set_max_generate_prompt_tokens(4096);
   config.set_max_generate_new_tokens(2048);
   config.set_kv_cache_bytes(int64_t{4} << 30);
+  config.set_rendezvous_listen("127.0.0.1:0");
   return config;
 }
 
@@ -39,7 +48,46 @@ std::vector<FieldProblem> CheckWorkerConfig(const v1::WorkerConfig& config) {
   in_range("max_generate_prompt_tokens", config.max_generate_prompt_tokens(), 1, 1 << 20);
   in_range("max_generate_new_tokens", config.max_generate_new_tokens(), 1, 1 << 20);
   in_range("kv_cache_bytes", config.kv_cache_bytes(), 1 << 20, int64_t{1} << 50);
+  const auto reachable = [&](const char* field, const std::string& value) {
+    const auto address = rpc::ParseAddress(value);
+    const absl::Status status =
+        address.ok() ? rpc::CheckInsecureAllowed(*address, config.server().insecure())
+                     : address.status();
+    if (!status.ok()) problems.push_back({field, std::string(status.message())});
+  };
+  reachable("rendezvous_listen", config.rendezvous_listen());
+  if (!config.rendezvous_address().empty()) {
+    reachable("rendezvous_address", config.rendezvous_address());
+  }
+  int32_t ordinal = 0;
+  const bool is_number = absl::SimpleAtoi(config.ordinal(), &ordinal) && ordinal >= 0;
+  if (!config.ordinal().empty() && config.ordinal() != kHostName && !is_number) {
+    problems.push_back({"ordinal", "must be a number from 0, or \"hostname\""});
+  }
   return problems;
+}
+
+std::optional<int32_t> OrdinalOfHost(absl::string_view host_name) {
+  host_name = host_name.substr(0, host_name.find('.'));
+  size_t digits = host_name.size();
+  while (digits > 0 && absl::ascii_isdigit(host_name[digits - 1])) --digits;
+  int32_t ordinal = 0;
+  if (!absl::SimpleAtoi(host_name.substr(digits), &ordinal)) return std::nullopt;
+  return ordinal;
+}
+
+absl::StatusOr<std::optional<int32_t>> OrdinalOf(const v1::WorkerConfig& config) {
+  if (config.ordinal().empty()) return std::nullopt;
+  int32_t ordinal = 0;
+  if (absl::SimpleAtoi(config.ordinal(), &ordinal)) return ordinal;
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  const std::optional<int32_t> of_host = OrdinalOfHost(name);
+  if (!of_host.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("ordinal: the host's name \"", name, "\" doesn't end in digits"));
+  }
+  return of_host;
 }
 
 v1::RegisterWorkerRequest Registration(const ServiceHost& host, const std::string& role) {

@@ -2,9 +2,13 @@
 // Thread-safe: pure functions.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "common/runtime/config_loader.h"
 #include "common/runtime/service_host.h"
 #include "proto/dtrpo/v1/config.pb.h"
@@ -17,6 +21,12 @@ v1::WorkerConfig DefaultWorkerConfig();
 
 // Empty when all is well.
 std::vector<FieldProblem> CheckWorkerConfig(const v1::WorkerConfig& config);
+
+// A learner's order among the ranks, as `ordinal` gives it. INVALID_ARGUMENT for a host whose name
+// doesn't end in digits.
+absl::StatusOr<std::optional<int32_t>> OrdinalOf(const v1::WorkerConfig& config);
+// Of a host's name: 3 of "learner-3", also with a domain; nullopt: it has none.
+std::optional<int32_t> OrdinalOfHost(absl::string_view host_name);
 
 // What the worker in this process tells the coordinator of itself. REQUIRES: host.Start() was OK.
 v1::RegisterWorkerRequest Registration(const ServiceHost& host, const std::string& role);

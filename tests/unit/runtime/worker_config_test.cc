@@ -34,5 +34,32 @@ TEST(WorkerConfigTest, LimitsAreCheckedAndNoGenerateCallsIsALimitToo) {
                                           "max_generate_new_tokens", "kv_cache_bytes"));
 }
 
+TEST(WorkerConfigTest, AnOrdinalIsANumberOrWhatEndsTheHostsName) {
+  EXPECT_EQ(OrdinalOfHost("learner-3"), 3);
+  EXPECT_EQ(OrdinalOfHost("learner-12.learner.training.svc"), 12);
+  EXPECT_EQ(OrdinalOfHost("learner"), std::nullopt);
+  v1::WorkerConfig config = Valid();
+  EXPECT_EQ(OrdinalOf(config).value(), std::nullopt);
+  config.set_ordinal("7");
+  EXPECT_EQ(OrdinalOf(config).value(), 7);
+  for (const char* wrong : {"-1", "seven"}) {
+    config.set_ordinal(wrong);
+    const auto problems = CheckWorkerConfig(config);
+    ASSERT_EQ(problems.size(), 1u) << wrong;
+    EXPECT_EQ(problems[0].path, "ordinal");
+  }
+}
+
+TEST(WorkerConfigTest, ARendezvousThatOtherMachinesReachNeedsInsecureToBeSaid) {
+  v1::WorkerConfig config = Valid();
+  config.set_rendezvous_listen("0.0.0.0:29500");
+  const auto problems = CheckWorkerConfig(config);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].path, "rendezvous_listen");
+  config.mutable_server()->set_insecure(true);
+  config.set_rendezvous_address("learner-0.learner:29500");
+  EXPECT_THAT(CheckWorkerConfig(config), testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace dtrpo::runtime
