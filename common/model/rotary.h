@@ -23,10 +23,9 @@ class Rotary {
   Rotary Rows(const torch::Tensor& index) const;
 
  private:
-  Rotary(int64_t half, torch::Tensor cos, torch::Tensor signed_sin)
-      : half_(half), cos_(std::move(cos)), signed_sin_(std::move(signed_sin)) {}
+  Rotary(torch::Tensor cos, torch::Tensor signed_sin)
+      : cos_(std::move(cos)), signed_sin_(std::move(signed_sin)) {}
 
-  int64_t half_;
   torch::Tensor cos_;         // [R, 1, E]
   torch::Tensor signed_sin_;  // [R, 1, E], its first half negated
 };
