@@ -5,6 +5,7 @@
 #include "common/model/attention.h"
 #include "common/model/lora.h"
 #include "common/model/rms_norm.h"
+#include "common/model/swiglu.h"
 #include "common/model/transformer.h"
 
 namespace dtrpo::model {
@@ -68,8 +69,8 @@ torch::Tensor ApplyLayer(const ForwardPass& pass, int64_t layer, const LayerWeig
   const torch::Tensor middle =
       AddAdapter(torch::addmm(x, attended, w.output.t()), attended, w.output_adapter, scale);
   normed = RmsNorm(middle, w.feed_forward_norm, d.rms_norm_eps);
-  const torch::Tensor gated = torch::silu(Project(pass, normed, w.gate, {}, w.gate_adapter)) *
-                              Project(pass, normed, w.up, {}, w.up_adapter);
+  const torch::Tensor gated = SwiGlu(Project(pass, normed, w.gate, {}, w.gate_adapter),
+                                     Project(pass, normed, w.up, {}, w.up_adapter));
   return AddAdapter(torch::addmm(middle, gated, w.down.t()), gated, w.down_adapter, scale);
 }
 
