@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 
 namespace dtrpo::job {
 namespace {
@@ -63,7 +64,36 @@ int64_t AdmittedPairs(const JobSpec& spec, int64_t newest_version, int64_t impor
          std::min(batches * ExternalPairsPerBatch(spec), imported_pairs);
 }
 
+namespace {
+
+// As the replay store checks them when the job is opened (services/replay/table_options.cc).
+absl::Status CheckReplaySampling(const JobSpec& spec) {
+  const TrainingSpec& t = spec.training;
+  const int64_t external = ExternalPairsPerBatch(spec);
+  const int64_t sure =
+      (t.pairs_per_batch - external) * (int64_t{t.publish_every} * t.max_staleness + 1) + external;
+  if (spec.replay.min_items > sure) {
+    return absl::InvalidArgumentError(absl::StrCat("replay.min_items: ", spec.replay.min_items,
+                                                   " would stop the job; no more than ", sure,
+                                                   " pairs are sure to be there at once"));
+  }
+  const double ratio = spec.replay.samples_per_insert;
+  if (ratio != 0 && !(ratio >= 1 && ratio <= t.max_uses)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("replay.samples_per_insert: ", ratio,
+                     " is outside [1, training.max_uses = ", t.max_uses, "]; 0 switches it off"));
+  }
+  if (spec.replay.selector == "prioritised" && spec.replay.priority == "learner") {
+    return absl::InvalidArgumentError(
+        "replay.priority: the learner doesn't tell priorities yet; use reward_gap");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status CheckReplayLimits(const JobSpec& spec) {
+  DTRPO_RETURN_IF_ERROR(CheckReplaySampling(spec));
   const int64_t external = ExternalPairsPerBatch(spec);
   const bool mixed = !spec.data.pairs.empty() && !spec.data.prompts.empty();
   if (mixed && (external == 0 || external == spec.training.pairs_per_batch)) {

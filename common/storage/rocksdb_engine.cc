@@ -45,7 +45,7 @@ class RocksDbEngine final : public StorageEngine {
         free_space_(folder_.path(), options.min_free_bytes),
         logs_(std::move(opened.logs)),
         next_log_(opened.next_log),
-        reclaimer_(db_.get(), body_family_),
+        reclaimer_(db_.get(), body_family_, log_family_),
         sync_([this](int64_t* done_up_to) { return Sync(done_up_to); }) {}
   ~RocksDbEngine() override {
     const absl::Status closed = Close();

@@ -7,8 +7,9 @@
 
 namespace dtrpo::storage {
 
-SpaceReclaimer::SpaceReclaimer(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* family)
-    : db_(db), family_(family), thread_([this] { Run(); }) {}
+SpaceReclaimer::SpaceReclaimer(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* family,
+                               rocksdb::ColumnFamilyHandle* log_family)
+    : db_(db), family_(family), log_family_(log_family), thread_([this] { Run(); }) {}
 
 void SpaceReclaimer::Reclaim(std::string first, std::string end) {
   absl::MutexLock lock(&mutex_);
@@ -41,7 +42,11 @@ void SpaceReclaimer::Run() {
     options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
     const rocksdb::Slice from = first;
     const rocksdb::Slice to = end;
-    const rocksdb::Status done = db_->CompactRange(options, family_, &from, &to);
+    rocksdb::Status done = db_->CompactRange(options, family_, &from, &to);
+    // Lets go of the files of the write-ahead log, which hold the bodies once more.
+    if (done.ok())
+      done =
+          db_->Flush(rocksdb::FlushOptions(), {family_, log_family_, db_->DefaultColumnFamily()});
     // Nothing is wrong with the data: the space only comes back later.
     if (!done.ok() && !done.IsIncomplete()) {
       base::LogWarning("giving space back", {{"error", FromRocksDb(done, "compaction")}});

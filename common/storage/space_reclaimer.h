@@ -15,8 +15,10 @@ namespace dtrpo::storage {
 
 class SpaceReclaimer {
  public:
-  // Both outlive the object, or its Stop().
-  SpaceReclaimer(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* family);
+  // They outlive the object, or its Stop(). The bodies are in `family`; they are also in the
+  // write-ahead log for as long as another family hasn't written out what came with them.
+  SpaceReclaimer(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* family,
+                 rocksdb::ColumnFamilyHandle* log_family);
   ~SpaceReclaimer() { Stop(); }
 
   // Compacts what was deleted in [first, end), in the background.
@@ -29,6 +31,7 @@ class SpaceReclaimer {
 
   rocksdb::DB* const db_;
   rocksdb::ColumnFamilyHandle* const family_;
+  rocksdb::ColumnFamilyHandle* const log_family_;
   absl::Mutex mutex_;
   std::deque<std::pair<std::string, std::string>> ranges_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -19,12 +19,14 @@ absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, i
       absl::StrCat("options.", field, ": ", value, " is outside [", least, ", ", most, "]"));
 }
 
-// Pairs that the coordinator is sure to admit while batch n isn't formed: B * publish_every *
-// (v + S + 1) in all, of which the batches before n, at most B * (publish_every * (v + 1) - 1),
-// have taken theirs.
+// Pairs that are sure to be there before batch n is formed. Of B pairs of prompts a batch, the
+// coordinator admits B * publish_every * (v + S + 1), and the batches before n, at most
+// publish_every * (v + 1) - 1 of them, have taken theirs; imported ones come up to a batch's own.
 int64_t AdmittedAtLeast(const TableOptions& options) {
-  return int64_t{options.pairs_per_batch} *
-         (int64_t{options.publish_every} * options.max_staleness + 1);
+  const int64_t external = options.external_pairs_per_batch;
+  return (options.pairs_per_batch - external) *
+             (int64_t{options.publish_every} * options.max_staleness + 1) +
+         external;
 }
 
 template <typename Enum>
@@ -44,8 +46,8 @@ absl::Status CheckSampling(const TableOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "options.min_items: ", options.min_items, " would stop the job; no more than ",
         AdmittedAtLeast(options),
-        " items are sure to be there at once (pairs_per_batch * (publish_every * max_staleness + "
-        "1))"));
+        " items are sure to be there at once (pairs of prompts in a batch * (publish_every * "
+        "max_staleness + 1), and the imported ones of a batch)"));
   }
   const double ratio = options.samples_per_insert;
   if (ratio == 0) return absl::OkStatus();

@@ -2,7 +2,7 @@
 // learner and a coordinator work with it over a real connection that loses requests and replies. A
 // model (replay_model.h) says what must be there.
 //
-//   DTRPO_KILLS=2000 DTRPO_SEED=7 replay_crash_test     more kills, another seed
+//   DTRPO_KILLS=2000 DTRPO_SEED=7 replay_faults_test     more kills, another seed
 //
 // The seed decides what each actor does and when the process dies, as far as a run with threads and
 // processes can be decided.
@@ -220,7 +220,7 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     const bool rare = point.find("snapshot") != std::string::npos ||
                       point.find("flush") != std::string::npos ||
                       point.find("compaction") != std::string::npos;
-    const uint64_t hit = rare ? 1 : 1 + random.UniformInt(20);
+    const uint64_t hit = rare ? 1 : 1 + random.UniformInt(12);
     const uint64_t operations = 1 + random.UniformInt(40);
     const absl::Status started =
         process_->Start(named ? absl::StrCat(point, ":kill@", hit) : std::string());
@@ -230,7 +230,7 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     }
     ASSERT_TRUE(started.ok()) << started;
     const int64_t begin = operations_.load();
-    const absl::Time patience = absl::Now() + (named ? absl::Seconds(2) : absl::Seconds(10));
+    const absl::Time patience = absl::Now() + (absl::Seconds(named ? 1 : 10));
     while (process_->Running() && absl::Now() < patience) {
       if (!named && operations_.load() - begin >= static_cast<int64_t>(operations)) break;
       absl::SleepFor(absl::Milliseconds(1));

@@ -9,8 +9,10 @@ namespace {
 class KilledServiceTest : public LoopTest {
  protected:
   // A job of 60 steps whose `service` is killed at step 25.
-  v1::JobStatus JobWithKilled(const std::string& service) {
-    const auto id = cluster_->Submit(task_.Job("blue", /*steps=*/60, /*learning_rate=*/1e-4));
+  v1::JobStatus JobWithKilled(const std::string& service, const std::string& durability = "sync") {
+    v1::JobSpec spec = task_.Job("blue", /*steps=*/60, /*learning_rate=*/1e-4);
+    spec.mutable_replay()->set_durability(durability);
+    const auto id = cluster_->Submit(spec);
     EXPECT_TRUE(id.ok()) << id.status();
     const auto under_way =
         cluster_->Await(*id, "step 25", [](const v1::JobStatus& job) { return job.step() >= 25; });
@@ -32,11 +34,25 @@ TEST_F(KilledServiceTest, KilledReferenceDelaysTheJobAndNothingElse) {
   ExpectExactSums(job);
 }
 
-// It keeps nothing over a restart so far: the job goes on from its checkpoint with new pairs.
-TEST_F(KilledServiceTest, JobWhoseReplayStoreLostEverythingGoesOnFromItsCheckpoint) {
+// Invariant 10, seen from the job: the same attempt goes on with the same batches.
+TEST_F(KilledServiceTest, KilledReplayDelaysTheJobAndNothingElse) {
   ASSERT_NO_FATAL_FAILURE(MakeTask());
   ASSERT_NO_FATAL_FAILURE(StartCluster());
   const v1::JobStatus job = JobWithKilled("replay");
+  EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.reason();
+  EXPECT_EQ(job.attempt(), 1);
+  EXPECT_EQ(job.step(), 60);
+  const v1::PromptCounts& prompts = job.prompts();
+  EXPECT_EQ(prompts.consumed() + prompts.no_pair() + prompts.failed() + prompts.cancelled(),
+            prompts.issued());
+  EXPECT_EQ(prompts.failed(), 0);
+}
+
+// With durability memory: the job goes on from its checkpoint with new pairs.
+TEST_F(KilledServiceTest, JobWhoseReplayStoreLostEverythingGoesOnFromItsCheckpoint) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartCluster());
+  const v1::JobStatus job = JobWithKilled("replay", "memory");
   EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.reason();
   EXPECT_EQ(job.attempt(), 2);
   EXPECT_EQ(job.step(), 60);

@@ -93,6 +93,24 @@ TEST(JobLimitsTest, RefusesAStoreThatCannotHoldTheJob) {
   EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("replay.max_bytes"));
 }
 
+TEST(JobLimitsTest, RefusesSamplingLimitsThatWouldStopTheJob) {
+  JobSpec spec = Spec();
+  spec.replay.min_items = int64_t{spec.training.pairs_per_batch} *
+                          (int64_t{spec.training.publish_every} * spec.training.max_staleness + 1);
+  EXPECT_TRUE(CheckReplayLimits(spec).ok());
+  ++spec.replay.min_items;
+  EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("replay.min_items"));
+  spec = Spec();
+  spec.replay.samples_per_insert = spec.training.max_uses + 0.5;
+  EXPECT_THAT(std::string(CheckReplayLimits(spec).message()),
+              HasSubstr("replay.samples_per_insert"));
+  spec.replay.samples_per_insert = 1;
+  EXPECT_TRUE(CheckReplayLimits(spec).ok());
+  spec.replay.selector = "prioritised";
+  spec.replay.priority = "learner";
+  EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("replay.priority"));
+}
+
 TEST(JobLimitsTest, HugeLimitsDoNotOverflow) {
   JobSpec spec = Spec();
   spec.training.pairs_per_batch = spec.training.publish_every = 1 << 20;
