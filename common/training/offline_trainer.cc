@@ -1,8 +1,5 @@
 #include "common/training/offline_trainer.h"
 
-#include <torch/types.h>
-#include <torch/utils.h>
-
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -10,18 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
-#include "common/dtrpo/log_ratio.h"
-#include "common/dtrpo/plan_weights.h"
-#include "common/dtrpo/preference_loss.h"
-#include "common/dtrpo/trajectory_scorer.h"
 
 namespace dtrpo::training {
 namespace {
 
 using trajectory::MaskPlan;
 using trajectory::PreferencePair;
-
-constexpr size_t kEvaluatedAtOnce = 4;  // pairs that share a forward
 
 // The specification that the steps are made by: their number is needed for the learning rate.
 job::JobSpec Resolved(job::JobSpec spec, int64_t pairs) {
@@ -30,17 +21,6 @@ job::JobSpec Resolved(job::JobSpec spec, int64_t pairs) {
     spec.training.steps = (pairs * spec.data.epochs + batch - 1) / batch;
   }
   return spec;
-}
-
-// The answer's estimated log-probability; exact where all states are planned. Takes its values from
-// the front of `values`.
-double TakeLogProbability(const MaskPlan& plan, absl::Span<const double>& values) {
-  const std::vector<double> weights =
-      objective::RatioWeights(plan, job::Weighting::kSteps, /*length_normalised=*/false);
-  double sum = 0;
-  for (size_t i = 0; i < weights.size(); ++i) sum += weights[i] * values[i];
-  values.remove_prefix(weights.size());
-  return sum;
 }
 
 }  // namespace
@@ -108,53 +88,19 @@ absl::StatusOr<StepOutcome> OfflineTrainer::Step() {
   return outcome;
 }
 
+void OfflineTrainer::ResumeAt(int64_t step) {
+  DTRPO_CHECK(step_ == 0 && step <= steps_) << step;
+  step_ = step;
+  uses_ = std::min(step * spec_.training.pairs_per_batch, max_uses_);
+}
+
 absl::StatusOr<HeldOutPreferences> OfflineTrainer::Evaluate(
     absl::Span<const PreferencePair> heldout) {
-  torch::NoGradGuard no_grad;
-  trajectory::MaskPlanOptions options = plan_options_;
-  if (HoldsSampledStates(options.kind) &&
-      model().descriptor().attention == checkpoint::Attention::kBlockCausal) {
-    options.kind = trajectory::PlanKind::kExact;
-  }
-  HeldOutPreferences result;
-  for (size_t begin = 0; begin < heldout.size(); begin += kEvaluatedAtOnce) {
-    const auto part = heldout.subspan(begin, kEvaluatedAtOnce);
-    std::vector<MaskPlan> plans;
-    plans.reserve(2 * part.size());
-    std::vector<objective::PairInput> pairs;
-    for (const PreferencePair& pair : part) {
-      plans.push_back(trajectory::MakeMaskPlan(pair.chosen, options, /*use_index=*/0));
-      plans.push_back(trajectory::MakeMaskPlan(pair.rejected, options, /*use_index=*/0));
-      pairs.push_back({&pair, &plans[plans.size() - 2], &plans.back()});
-    }
-    const std::vector<objective::ScoreInput> inputs = objective::ScoreInputs(pairs);
-    DTRPO_ASSIGN_OR_RETURN(const std::vector<std::vector<float>> reference,
-                           reference_.Score(inputs));
-    std::vector<float> flat;
-    for (const auto& scores : reference) flat.insert(flat.end(), scores.begin(), scores.end());
-    DTRPO_ASSIGN_OR_RETURN(const torch::Tensor policy,
-                           objective::ScoreTargets(model(), inputs, options.boundary));
-    DTRPO_ASSIGN_OR_RETURN(
-        const objective::PreferenceLoss loss,
-        objective::ComputePreferenceLoss(pairs, policy, torch::tensor(flat, torch::kFloat32),
-                                         spec_.objective, static_cast<int64_t>(part.size())));
-    const std::vector<double> log_probs = objective::HostNumbers(policy);
-    absl::Span<const double> rest = log_probs;
-    for (size_t i = 0; i < part.size(); ++i) {
-      const double chosen = TakeLogProbability(*pairs[i].chosen_plan, rest);
-      const double rejected = TakeLogProbability(*pairs[i].rejected_plan, rest);
-      result.chosen_likelier += chosen > rejected ? 1 : 0;
-      result.loss += loss.pairs[i].preference_loss;
-      result.margin += loss.pairs[i].margin;
-      result.accuracy += loss.pairs[i].margin > 0 ? 1 : 0;
-      ++result.pairs;
-    }
-  }
-  const double pairs = static_cast<double>(std::max<int64_t>(result.pairs, 1));
-  for (double* value : {&result.loss, &result.margin, &result.accuracy, &result.chosen_likelier}) {
-    *value /= pairs;
-  }
-  return result;
+  return EvaluatePreferences(
+      model(), heldout, HeldOutPlan(plan_options_, model().descriptor().attention), spec_.objective,
+      [this](size_t, absl::Span<const objective::ScoreInput> inputs) {
+        return reference_.Score(inputs);
+      });
 }
 
 }  // namespace dtrpo::training

@@ -16,23 +16,13 @@
 #include "common/job/job_spec.h"
 #include "common/model/transformer.h"
 #include "common/training/frozen_scores.h"
+#include "common/training/heldout_preferences.h"
 #include "common/training/preference_trainer.h"
 #include "common/training/sft_order.h"
 #include "common/training/trained_model.h"
 #include "common/trajectory/trajectory.h"
 
 namespace dtrpo::training {
-
-// What the policy thinks of pairs it isn't trained on.
-struct HeldOutPreferences {
-  int64_t pairs = 0;
-  double loss = 0;      // mean of -log sigmoid(margin)
-  double margin = 0;    // mean of beta * (R(chosen) - R(rejected))
-  double accuracy = 0;  // share of pairs with margin > 0; says nothing before the first step
-  // Share of pairs whose chosen answer the policy gives the larger log-probability, reference
-  // aside: this one does say something before the first step.
-  double chosen_likelier = 0;
-};
 
 class OfflineTrainer {
  public:
@@ -47,9 +37,13 @@ class OfflineTrainer {
   // aren't finite; the weights are then those of the last good one. REQUIRES: step() < steps().
   absl::StatusOr<StepOutcome> Step();
 
-  // Every state of every pair is scored, so the numbers hold no chance. Bidirectional models, where
-  // a state is a forward of its own: those of the job's draws, always the same ones.
+  // See heldout_preferences.h.
   absl::StatusOr<HeldOutPreferences> Evaluate(absl::Span<const trajectory::PreferencePair> heldout);
+
+  // The policy is the one after `step` steps, with the optimizer to match: training goes on there,
+  // as if it had never stopped. REQUIRES: before the first Step().
+  void ResumeAt(int64_t step);
+  AdamW& optimizer() { return trainer_->optimizer(); }
 
   int64_t step() const { return step_; }    // made
   int64_t steps() const { return steps_; }  // to make

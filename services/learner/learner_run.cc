@@ -195,6 +195,7 @@ absl::Status LearnerRun::Checkpoint() {
   checkpoint_path_ = path;
   deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step_}, {"path", path}});
+  DTRPO_RETURN_IF_ERROR(EvaluatePairs());
   return root.Prune(std::max(1, options_.spec.training.keep_checkpoints)).status();
 }
 
@@ -247,6 +248,11 @@ absl::StatusOr<training::StepOutcome> LearnerRun::Step(const FedBatch& fed, absl
   outcome.values["seconds_reference"] = absl::ToDoubleSeconds(fed.score_time);
   outcome.values["seconds_step"] = absl::ToDoubleSeconds(deps_.clock->Now() - started);
   outcome.values["skipped"] = outcome.skipped;
+  if (!options_.spec.data.pairs.empty()) {
+    outcome.values["external_pairs"] = static_cast<double>(
+        std::count_if(fed.batch.items.begin(), fed.batch.items.end(),
+                      [](const wire::BatchItem& item) { return item.pair.chosen.external; }));
+  }
   deps_.metrics->batch_wait_seconds->Observe(outcome.values["seconds_batch_wait"]);
   deps_.metrics->reference_seconds->Observe(outcome.values["seconds_reference"]);
   deps_.metrics->step_seconds->Observe(outcome.values["seconds_step"]);
@@ -271,9 +277,11 @@ absl::Status LearnerRun::Train() {
                       .plan = plan,
                       .call_timeout = options_.call_timeout},
                      deps_.peers, deps_.clock, deps_.waits);
+  if (step_ == 0) DTRPO_RETURN_IF_ERROR(NotePeer(EvaluatePairs()));
   int skipped_in_a_row = 0;
   absl::Time waiting_since = deps_.clock->Now();
   while (step_ < training.steps) {
+    if (pairs_ != nullptr) DTRPO_RETURN_IF_ERROR(NotePeer(pairs_->status()));
     if (!MayContinue()) {
       const bool keep = desired() == Desired::kDrain && step_ > resumed_step_;
       return keep ? Checkpoint() : absl::OkStatus();
@@ -311,7 +319,31 @@ absl::Status LearnerRun::Train() {
   return Finish(true, all ? "all steps made" : absl::StrCat("the data ended at step ", step_));
 }
 
+absl::Status LearnerRun::EvaluatePairs() {
+  if (pairs_ == nullptr) return absl::OkStatus();
+  DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan,
+                         training::PlanOptions(options_.spec, base_->descriptor().attention));
+  return pairs_->Evaluate(
+      trainer_->model(), plan, step_,
+      [this](const std::string& what, const std::string& on_whom,
+             const std::function<absl::Status(absl::Time)>& call) {
+        return Persist(what, on_whom, call);
+      },
+      [this] { return leaving(); });
+}
+
 absl::Status LearnerRun::Run() {
+  if (deps_.pairs != nullptr && !options_.spec.data.pairs.empty()) {
+    pairs_ = std::make_unique<PairRun>(
+        PairImporter::Options{.job_id = options_.job_id,
+                              .spec = options_.spec,
+                              .call_timeout = options_.call_timeout},
+        PairImporter::Deps{.peers = deps_.pairs,
+                           .files = deps_.files,
+                           .clock = deps_.clock,
+                           .waits = deps_.waits},
+        deps_.peers);
+  }
   absl::Status status = Load();
   if (status.ok()) status = PublishLoaded();
   // The attempt before may have died between the checkpoint and this: then replay would soon form

@@ -34,6 +34,7 @@
 #include "services/learner/batch_feeder.h"
 #include "services/learner/learner_metrics.h"
 #include "services/learner/learner_peers.h"
+#include "services/learner/pair_run.h"
 
 namespace dtrpo::learner {
 
@@ -62,6 +63,7 @@ class LearnerRun {
     base::Clock* clock;
     base::WaitStateRegistry* waits;
     const LearnerMetrics* metrics;
+    PairPeers* pairs = nullptr;  // of a job with data.pairs, for the rank that imports them
   };
   LearnerRun(Options options, Deps deps);
   ~LearnerRun();
@@ -87,6 +89,8 @@ class LearnerRun {
   // Returns whether the coordinator asks for an early checkpoint.
   absl::StatusOr<bool> Report(const training::StepOutcome& outcome);
   absl::Status Checkpoint();
+  // The held-out pairs of data.pairs, at the newest step.
+  absl::Status EvaluatePairs();
   // Replay may forget the batches up to the newest step.
   absl::Status Acknowledge();
   absl::Status Finish(bool succeeded, const std::string& reason);
@@ -105,6 +109,7 @@ class LearnerRun {
   const Deps deps_;
   std::unique_ptr<checkpoint::CheckpointFolder> base_;
   std::unique_ptr<training::PreferenceTrainer> trainer_;
+  std::unique_ptr<PairRun> pairs_;  // null: the job has no data.pairs, or another rank imports them
   int64_t step_ = 0;                // made last
   int64_t resumed_step_ = 0;        // 0: from the base model
   int64_t checkpointed_step_ = -1;  // newest one on disk

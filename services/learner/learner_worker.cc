@@ -8,6 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/wire/job_codec.h"
 #include "common/wire/weights_client.h"
+#include "services/learner/grpc_pair_peers.h"
 #include "services/learner/grpc_peers.h"
 
 namespace dtrpo::learner {
@@ -94,6 +95,11 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcPeers> peers,
                          GrpcPeers::Create(assignment, deps_.coordinator, deps_.channels,
                                            [this] { return agent_->assignment().reference(); }));
+  std::unique_ptr<GrpcPairPeers> pairs;
+  if (!spec.data.pairs.empty() && assignment.rank() == 0) {
+    DTRPO_ASSIGN_OR_RETURN(pairs,
+                           GrpcPairPeers::Create(assignment, deps_.coordinator, deps_.channels));
+  }
   const auto publisher = std::make_shared<WeightsPublisher>(
       [this, &job](const std::string& address, const weights::Image& image) {
         return Push(job, address, image);
@@ -118,6 +124,7 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
           .clock = deps_.clock,
           .waits = deps_.waits,
           .metrics = deps_.metrics,
+          .pairs = pairs.get(),
       });
   {
     absl::MutexLock lock(&mutex_);

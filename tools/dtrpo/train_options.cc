@@ -1,5 +1,6 @@
 #include "tools/dtrpo/train_options.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +36,8 @@ void AddDataOptions(CLI::App* app, TrainOptions* o) {
                   "folder of the new checkpoint; replaced if this program wrote it")
       ->required()
       ->type_name("DIR");
+  app->add_flag("--restart", o->restart,
+                "forget an interrupted training in --output; otherwise it goes on");
   app->add_option("--rejects", o->rejects_path,
                   "where lines that can't be used are listed; default: OUTPUT.rejects.jsonl")
       ->type_name("FILE");
@@ -105,9 +108,10 @@ void AddObjectiveOptions(CLI::App* app, job::ObjectiveSpec* objective, TrainOpti
       ->type_name("B")
       ->group(kObjectiveGroup)
       ->capture_default_str();
-  app->add_option("--objective", o->objective,
-                  "which states of an answer are scored: dtrpo: K steps of each block; exact: every "
-                  "step; vrpo: the ELBO by K noise levels; random_mask: K random masks")
+  app->add_option(
+         "--objective", o->objective,
+         "which states of an answer are scored: dtrpo: K steps of each block; exact: every "
+         "step; vrpo: the ELBO by K noise levels; random_mask: K random masks")
       ->check(CLI::IsMember({"dtrpo", "exact", "vrpo", "random_mask"}))
       ->group(kObjectiveGroup)
       ->capture_default_str();
@@ -209,6 +213,12 @@ void AddTrainingOptions(CLI::App* app, job::JobSpec* job, TrainOptions* o) {
       ->type_name("C")
       ->group(kTrainingGroup)
       ->capture_default_str();
+  app->add_option("--checkpoint-every", t->checkpoint_every,
+                  "steps between checkpoints in --output, from which the same command goes on")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->group(kTrainingGroup)
+      ->capture_default_str();
   app->add_option("--max-skipped-steps", t->max_skipped_steps,
                   "steps in a row whose numbers aren't finite")
       ->check(CLI::NonNegativeNumber)
@@ -230,6 +240,11 @@ void TrainOptions::Resolve() {
     rejects_path = absl::StrCat(absl::StripSuffix(output_path, "/"), ".rejects.jsonl");
   }
   job.data.apply_chat_template = !raw_prompts;
+  job.model.path = model.path;
+  job.model.mask_token_id = std::max(0, model.mask_token_id);
+  job.model.block_size = model.block_size;
+  job.model.stop_ids = model.stop_ids;
+  job.model.dtype = model.dtype;
   job.objective.weighting = kWeightings.at(weighting);
   job.objective.kind = kObjectives.at(objective);
   job.objective.loss = kLosses.at(loss);

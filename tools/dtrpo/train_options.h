@@ -17,6 +17,7 @@ struct TrainOptions {
   std::string output_path;
   std::string rejects_path;  // empty: beside the output
   bool raw_prompts = false;
+  bool restart = false;
   int64_t heldout_pairs = 256;  // evaluated at most; 0: all
   int64_t evaluate_every = 50;  // steps; 0: before and after only
   std::string objective = "dtrpo";

@@ -47,8 +47,9 @@ void UpCommand::AddOptions(CLI::App* app) {
   app->add_option("--dir", dir_, "where logs, configurations and cluster.json go")
       ->type_name("DIR")
       ->capture_default_str();
-  app->add_option("--rollouts", rollouts_, "rollout services")
-      ->check(CLI::Range(1, 1024))
+  app->add_option("--rollouts", rollouts_,
+                  "rollout services; 0: none, for jobs with data.pairs alone")
+      ->check(CLI::Range(0, 1024))
       ->type_name("N")
       ->capture_default_str();
   app->add_option("--cores", cores_, "cores to divide among the services; 0: all")

@@ -63,6 +63,18 @@ std::string HeldOut(const v1::JobStatus& status) {
   return text.empty() ? "-" : text;
 }
 
+// "0.000 -> 0.844 (step 100)": the share of held-out pairs with a positive margin.
+std::string HeldOutPairs(const v1::JobStatus& status) {
+  if (status.pair_evaluations().empty()) return "-";
+  const v1::PairEvaluation& first = status.pair_evaluations(0);
+  const v1::PairEvaluation& last = *status.pair_evaluations().rbegin();
+  std::string text = absl::StrFormat("%.3f", first.accuracy());
+  if (last.step() > first.step()) {
+    absl::StrAppendFormat(&text, " -> %.3f (step %d)", last.accuracy(), last.step());
+  }
+  return text;
+}
+
 std::string Seconds(double seconds) {
   return absl::FormatDuration(absl::Seconds(static_cast<int64_t>(seconds + 0.5)));
 }
@@ -101,6 +113,10 @@ std::string ProgressLine(const v1::JobStatus& status) {
       "%s  %s  step %d/%d  reward %.3f  held-out %s  %.0f tokens/s  version %d", status.job_id(),
       StateWord(status.state()), status.step(), status.total_steps(), status.reward_mean(),
       HeldOut(status), status.rollout_tokens_per_second(), status.version());
+  if (status.has_pairs()) {
+    absl::StrAppend(&line, "  pairs ", status.pairs().consumed(), " used, ",
+                    status.pairs().imported(), " imported  held-out pairs ", HeldOutPairs(status));
+  }
   if (status.seconds_left() > 0) {
     absl::StrAppend(&line, "  ", Seconds(status.seconds_left()), " left");
   }
@@ -132,6 +148,16 @@ std::string Details(const v1::JobStatus& status) {
       {"started", Time(status.started_unix_ms())},
       {"finished", Time(status.finished_unix_ms())},
   };
+  if (status.has_pairs()) {
+    const v1::PairCounts& pairs = status.pairs();
+    rows.push_back(
+        {"pairs", absl::StrCat(pairs.lines(), " lines: ", pairs.usable(), " usable, ",
+                               pairs.held_out(), " held out, ", pairs.rejected(), " rejected",
+                               pairs.rejects().empty() ? "" : " (" + pairs.rejects() + ")")});
+    rows.push_back({"imported", absl::StrCat(pairs.imported(), ": ", pairs.stored(), " stored, ",
+                                             pairs.consumed(), " consumed, ", pairs.cancelled(),
+                                             " cancelled", pairs.complete() ? "; complete" : "")});
+  }
   if (status.seconds_left() > 0) rows.push_back({"time left", Seconds(status.seconds_left())});
   for (const v1::EvaluationRecord& record : status.evaluations()) {
     rows.push_back(
@@ -139,6 +165,13 @@ std::string Details(const v1::JobStatus& status) {
          absl::StrFormat("%s (%d of %d right, %d failed, %.2f tokens per forward)%s",
                          Accuracy(record), record.correct(), record.total(), record.failed(),
                          record.tokens_per_forward(), record.complete() ? "" : ", not complete")});
+  }
+  for (const v1::PairEvaluation& record : status.pair_evaluations()) {
+    rows.push_back({absl::StrCat("held-out pairs at step ", record.step()),
+                    absl::StrFormat("accuracy %.3f, margin %.4f, loss %.4f, chosen likelier %.3f "
+                                    "(%d pairs)",
+                                    record.accuracy(), record.margin(), record.loss(),
+                                    record.chosen_likelier(), record.pairs())});
   }
   for (Row& row : rows) row[0] += ":";
   return Table(rows);

@@ -56,7 +56,7 @@ LocalCluster::~LocalCluster() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     const LocalClusterOptions& options) {
-  if (options.rollouts < 1) return absl::InvalidArgumentError("at least one rollout is needed");
+  if (options.rollouts < 0) return absl::InvalidArgumentError("rollouts: less than 0");
   if (options.learners < 1) return absl::InvalidArgumentError("at least one learner is needed");
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(options));
   DTRPO_RETURN_IF_ERROR(cluster->StartAll());
@@ -106,7 +106,7 @@ int LocalCluster::ThreadsOf(const std::string& kind) const {
       options_.cores > 0 ? options_.cores : static_cast<int>(std::thread::hardware_concurrency());
   // The learner and the rollouts work all the time, the reference in between.
   if (kind == "learner") return std::max(1, cores / 2 / options_.learners);
-  if (kind == "rollout") return std::max(1, (cores - cores / 2) / options_.rollouts);
+  if (kind == "rollout") return std::max(1, (cores - cores / 2) / std::max(1, options_.rollouts));
   return std::max(1, cores / 4);
 }
 

@@ -95,6 +95,13 @@ JobSummary Summarise(const v1::JobStatus& status) {
     summary.seconds =
         static_cast<double>(status.finished_unix_ms() - status.started_unix_ms()) / 1000;
   }
+  if (status.pair_evaluations_size() > 1) {
+    const v1::PairEvaluation& after = *status.pair_evaluations().rbegin();
+    summary.pairs_before = status.pair_evaluations(0).accuracy();
+    summary.pairs_after = after.accuracy();
+    summary.pairs_margin = after.margin();
+    summary.heldout_pairs = after.pairs();
+  }
   const v1::EvaluationRecord* first = nullptr;
   const v1::EvaluationRecord* last = nullptr;
   for (const v1::EvaluationRecord& record : status.evaluations()) {
@@ -134,6 +141,9 @@ std::string SummaryJson(const JobSummary& summary) {
                      {"state", summary.state},
                      {"heldout_prompts", summary.heldout_prompts},
                      {"tokens", summary.tokens},
+                     {"heldout_pairs", summary.heldout_pairs},
+                     {"heldout_pairs_accuracy_before", OrNull(summary.pairs_before)},
+                     {"heldout_pairs_accuracy_after", OrNull(summary.pairs_after)},
                      {"samples", samples}};
   return absl::StrCat(json.dump(2, ' ', false, Json::error_handler_t::replace), "\n");
 }
@@ -143,6 +153,13 @@ std::string SummaryText(const JobSummary& summary) {
       absl::StrFormat("Job %s: %s%s, %d steps in %.1f s\n", summary.job_id, summary.state,
                       summary.reason.empty() ? "" : absl::StrCat(" (", summary.reason, ")"),
                       summary.steps, summary.seconds);
+  if (summary.pairs_after.has_value()) {
+    absl::StrAppendFormat(&text,
+                          "Held-out pairs: %s before, %s after with a positive margin, mean %.4f "
+                          "(%d pairs)\n",
+                          OrNone(summary.pairs_before), OrNone(summary.pairs_after),
+                          summary.pairs_margin, summary.heldout_pairs);
+  }
   absl::StrAppend(&text, "Held-out accuracy: ", OrNone(summary.heldout_before), " before, ",
                   OrNone(summary.heldout_after), " after (", summary.heldout_prompts,
                   " prompts, greedy answers)\n");

@@ -32,6 +32,10 @@ struct JobSummary {
   // Of the first and the last complete evaluation; unset when there are no two of them.
   std::optional<double> heldout_before, heldout_after;
   int64_t heldout_prompts = 0;  // judged by the last one
+  // Held-out pairs with a positive margin, before and after; unset without two evaluations of them.
+  std::optional<double> pairs_before, pairs_after;
+  double pairs_margin = 0;  // mean, after
+  int64_t heldout_pairs = 0;
   int64_t steps = 0;
   double seconds = 0;  // from the start to the end of the job
   int64_t tokens = 0;  // sampled for training

@@ -30,6 +30,26 @@ TEST(JobSummaryTest, OneEvaluationIsNoComparison) {
   EXPECT_TRUE(nlohmann::json::parse(SummaryJson(summary))["heldout_accuracy_after"].is_null());
 }
 
+TEST(JobSummaryTest, HeldOutPairsAreComparedBeforeAndAfter) {
+  v1::JobStatus status = SmallJob();
+  EXPECT_EQ(SummaryText(Summarise(status)).find("Held-out pairs"), std::string::npos);
+  for (const int64_t step : {0, 2, 3}) {
+    v1::PairEvaluation& evaluation = *status.add_pair_evaluations();
+    evaluation.set_step(step);
+    evaluation.set_pairs(8);
+    evaluation.set_accuracy(0.25 * static_cast<double>(step));
+    evaluation.set_margin(0.1 * static_cast<double>(step));
+  }
+  const JobSummary summary = Summarise(status);
+  EXPECT_THAT(SummaryText(summary),
+              HasSubstr("Held-out pairs: 0.0000 before, 0.7500 after with a positive margin, mean "
+                        "0.3000 (8 pairs)\n"));
+  const auto json = nlohmann::json::parse(SummaryJson(summary));
+  EXPECT_EQ(json["heldout_pairs_accuracy_before"], 0.0);
+  EXPECT_EQ(json["heldout_pairs_accuracy_after"], 0.75);
+  EXPECT_EQ(json["heldout_pairs"], 8);
+}
+
 TEST(JobSummaryTest, TheLineIsTheOneThatScriptsRead) {
   EXPECT_EQ(SummaryLine(Summarise(SmallJob())),
             "heldout_accuracy_before=0.5000 heldout_accuracy_after=0.7500 steps=3 seconds=2.5 "
