@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "common/base/crc32c.h"
+#include "common/base/fault_points.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/json_object.h"
 
@@ -78,6 +79,26 @@ class FolderWriter {
     });
   }
 
+  // The part's marker vouches for size and checksum.
+  absl::Status TakeOver(const std::string& part) {
+    DTRPO_RETURN_IF_ERROR(CheckComplete(files_, part, Verify::kSizes));
+    const std::string marker_path = JoinPath(part, kMarkerFile);
+    DTRPO_ASSIGN_OR_RETURN(const std::string text, files_->Read(marker_path));
+    DTRPO_ASSIGN_OR_RETURN(const JsonObject marker, JsonObject::Parse(text, marker_path));
+    DTRPO_ASSIGN_OR_RETURN(const auto listed, marker.OptionalObject("files"));
+    if (!listed.has_value()) return marker.Invalid("files", "is missing");
+    for (const auto& item : listed->value().items()) {
+      DTRPO_ASSIGN_OR_RETURN(const auto entry, listed->OptionalObject(item.key()));
+      DTRPO_ASSIGN_OR_RETURN(const int64_t size, entry->Int("size_bytes", 0, INT64_MAX));
+      DTRPO_ASSIGN_OR_RETURN(const int64_t crc, entry->Int("crc32c", 0, UINT32_MAX));
+      DTRPO_RETURN_IF_ERROR(
+          files_->Rename(JoinPath(part, item.key()), JoinPath(folder_, item.key())));
+      summaries_[item.key()] = {.size_bytes = static_cast<uint64_t>(size),
+                                .crc32c = static_cast<uint32_t>(crc)};
+    }
+    return files_->RemoveTree(part);
+  }
+
   absl::Status SyncFolders() {
     for (const std::string& folder : made_) DTRPO_RETURN_IF_ERROR(files_->SyncDirectory(folder));
     return files_->SyncDirectory(folder_);
@@ -105,6 +126,7 @@ class FolderWriter {
     DTRPO_ASSIGN_OR_RETURN(auto file, files_->Create(path));
     SummingFile out(std::move(file));
     DTRPO_RETURN_IF_ERROR(fill(&out));
+    DTRPO_FAULT_POINT("checkpoint.while_writing");  // once a file
     DTRPO_RETURN_IF_ERROR(out.Sync());
     DTRPO_RETURN_IF_ERROR(out.Close());
     summaries_[name] = out.summary();
@@ -159,7 +181,7 @@ absl::StatusOr<Files> Plan(const CheckpointContents& contents, const std::string
 }
 
 absl::Status WriteAll(base::FileSystem* files, const std::string& folder, const Files& plan,
-                      const std::string& copy_from) {
+                      const std::string& copy_from, const std::vector<std::string>& parts) {
   FolderWriter writer(files, folder);
   for (const std::string& name : plan.copies) {
     DTRPO_RETURN_IF_ERROR(writer.Copy(name, JoinPath(copy_from, name)));
@@ -170,8 +192,10 @@ absl::Status WriteAll(base::FileSystem* files, const std::string& folder, const 
   for (const auto& [name, tensors] : plan.tensors) {
     DTRPO_RETURN_IF_ERROR(writer.WriteTensors(name, tensors));
   }
+  for (const std::string& part : parts) DTRPO_RETURN_IF_ERROR(writer.TakeOver(part));
   // The names of the files must be durable before the marker that vouches for them.
   DTRPO_RETURN_IF_ERROR(writer.SyncFolders());
+  DTRPO_FAULT_POINT("checkpoint.before_marker");
   DTRPO_RETURN_IF_ERROR(writer.WriteMarker());
   return files->SyncDirectory(folder);
 }
@@ -223,15 +247,17 @@ absl::Status WriteCheckpoint(base::FileSystem* files, const std::string& path,
   DTRPO_RETURN_IF_ERROR(files->MakeDirectories(parent));
   DTRPO_RETURN_IF_ERROR(files->RemoveTree(temporary));
   DTRPO_RETURN_IF_ERROR(files->MakeDirectories(temporary));
-  const absl::Status written = WriteAll(files, temporary, plan, contents.copy_from);
+  const absl::Status written = WriteAll(files, temporary, plan, contents.copy_from, contents.parts);
   if (!written.ok()) {
     // The first error is the one to report; what can't be removed now, the next writer removes.
     files->RemoveTree(temporary).IgnoreError();
     return base::Annotate(written, "while writing checkpoint ", path);
   }
+  DTRPO_FAULT_POINT("checkpoint.before_rename");
   if (exists) {
     DTRPO_RETURN_IF_ERROR(files->RemoveTree(replaced));
     DTRPO_RETURN_IF_ERROR(files->Rename(path, replaced));
+    DTRPO_FAULT_POINT("checkpoint.between_renames");
   }
   DTRPO_RETURN_IF_ERROR(files->Rename(temporary, path));
   DTRPO_RETURN_IF_ERROR(files->SyncDirectory(parent));

@@ -32,6 +32,9 @@ struct CheckpointContents {
   int64_t max_shard_bytes = 0;  // 0: kDefaultShardBytes
   // Other tensors by file name, borrowed likewise: a learner's "optimizer.safetensors".
   std::map<std::string, std::vector<TensorView>> tensor_files = {};
+  // Complete folders, written like this one by others; their files are moved into it and the
+  // folders removed. On the same disk.
+  std::vector<std::string> parts = {};
   // Files taken over as they are: these paths, relative, from this folder. Weights files among them
   // are left out, so that no shard or index of the old weights stands beside the new ones.
   std::string copy_from = {};

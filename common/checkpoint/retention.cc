@@ -125,6 +125,13 @@ absl::Status CheckpointRoot::RemoveLeftovers() {
       }
       continue;
     }
+    // A rank's part of a checkpoint that never came to be; it may itself be half-written.
+    if (const size_t part = name.find(".part-"); part != name.npos) {
+      if (StepOf(name.substr(0, part)).has_value()) {
+        DTRPO_RETURN_IF_ERROR(files_->RemoveTree(JoinPath(root_, name)));
+      }
+      continue;
+    }
     if (absl::ConsumeSuffix(&step_name, ".tmp") || absl::ConsumeSuffix(&step_name, kRemoved)) {
       if (StepOf(step_name).has_value() || step_name == kPointer) {
         DTRPO_RETURN_IF_ERROR(files_->RemoveTree(JoinPath(root_, name)));

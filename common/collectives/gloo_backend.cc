@@ -1,4 +1,5 @@
 #include <chrono>
+#include <exception>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -18,9 +19,10 @@ class GlooOperation : public Operation {
       work_->wait(absl::ToChronoMilliseconds(patience));
       return true;
     } catch (...) {
-      // Running out of patience is an exception too.
-      if (work_->isCompleted()) throw;
-      return false;
+      // Running out of patience is an exception too, also when the end comes right behind it.
+      if (!work_->isCompleted()) return false;
+      if (const std::exception_ptr failed = work_->exception()) std::rethrow_exception(failed);
+      return true;
     }
   }
 
@@ -28,7 +30,24 @@ class GlooOperation : public Operation {
   const c10::intrusive_ptr<c10d::Work> work_;
 };
 
-// Gloo's group has no abort of its own; without its connections every operation fails.
+// Gloo has no reduce-scatter: c10d's is an all-reduce of a copy, whose wait can't be cut short.
+// This is one in place, of which the own slice is taken.
+class SlicedReduction : public GlooOperation {
+ public:
+  SlicedReduction(c10::intrusive_ptr<c10d::Work> work, torch::Tensor slice, torch::Tensor output)
+      : GlooOperation(std::move(work)), slice_(std::move(slice)), output_(std::move(output)) {}
+  bool Wait(absl::Duration patience) override {
+    if (!GlooOperation::Wait(patience)) return false;
+    output_.copy_(slice_);
+    return true;
+  }
+
+ private:
+  const torch::Tensor slice_, output_;
+};
+
+// Gloo's group has no abort of its own. Without connections the peers' operations fail; own ones
+// that wait for a peer that stands still end with their timeout, on Gloo's threads.
 class Group : public c10d::ProcessGroupGloo {
  public:
   using ProcessGroupGloo::ProcessGroupGloo;
@@ -42,7 +61,10 @@ class GlooBackend : public Backend {
   explicit GlooBackend(c10::intrusive_ptr<Group> group) : group_(std::move(group)) {}
 
   std::shared_ptr<Operation> ReduceScatter(torch::Tensor input, torch::Tensor output) override {
-    return std::make_shared<GlooOperation>(group_->_reduce_scatter_base(output, input));
+    std::vector<torch::Tensor> tensors = {input};
+    const int64_t length = output.numel();
+    return std::make_shared<SlicedReduction>(
+        group_->allreduce(tensors), input.narrow(0, group_->getRank() * length, length), output);
   }
   std::shared_ptr<Operation> AllGather(torch::Tensor input, torch::Tensor output) override {
     return std::make_shared<GlooOperation>(group_->_allgather_base(output, input));

@@ -5,12 +5,19 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/hash.h"
 
 namespace dtrpo::runtime {
 namespace {
 
 constexpr char kHostName[] = "hostname";
+
+std::string HostName() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
 
 }  // namespace
 
@@ -76,12 +83,16 @@ std::optional<int32_t> OrdinalOfHost(absl::string_view host_name) {
   return ordinal;
 }
 
+std::string RendezvousAddressOf(const v1::WorkerConfig& config, const std::string& bound) {
+  if (config.rendezvous_address().empty()) return bound;
+  return absl::StrReplaceAll(config.rendezvous_address(), {{"{hostname}", HostName()}});
+}
+
 absl::StatusOr<std::optional<int32_t>> OrdinalOf(const v1::WorkerConfig& config) {
   if (config.ordinal().empty()) return std::nullopt;
   int32_t ordinal = 0;
   if (absl::SimpleAtoi(config.ordinal(), &ordinal)) return ordinal;
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
+  const std::string name = HostName();
   const std::optional<int32_t> of_host = OrdinalOfHost(name);
   if (!of_host.has_value()) {
     return absl::InvalidArgumentError(

@@ -22,6 +22,9 @@ v1::WorkerConfig DefaultWorkerConfig();
 // Empty when all is well.
 std::vector<FieldProblem> CheckWorkerConfig(const v1::WorkerConfig& config);
 
+// What a learner tells the other ranks to connect to; `bound`: where it listens.
+std::string RendezvousAddressOf(const v1::WorkerConfig& config, const std::string& bound);
+
 // A learner's order among the ranks, as `ordinal` gives it. INVALID_ARGUMENT for a host whose name
 // doesn't end in digits.
 absl::StatusOr<std::optional<int32_t>> OrdinalOf(const v1::WorkerConfig& config);

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/dtrpo/preference_loss.h"
@@ -80,18 +83,63 @@ absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec
 }
 
 PreferenceTrainer::PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
-                                     const trajectory::MaskPlanOptions& plan_options)
-    : trained_(std::move(model)),
-      spec_(spec),
-      plan_options_(plan_options),
-      optimizer_(trained_.parameters(), {.weight_decay = spec.training.weight_decay}) {}
+                                     const trajectory::MaskPlanOptions& plan_options,
+                                     collectives::ProcessGroup* group)
+    : trained_(std::move(model)), spec_(spec), plan_options_(plan_options), group_(group) {}
 
 absl::StatusOr<std::unique_ptr<PreferenceTrainer>> PreferenceTrainer::Create(
-    TrainedModel model, const job::JobSpec& spec) {
+    TrainedModel model, const job::JobSpec& spec, collectives::ProcessGroup* group) {
   DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan_options,
                          PlanOptions(spec, model.model().descriptor().attention));
-  return std::unique_ptr<PreferenceTrainer>(
-      new PreferenceTrainer(std::move(model), spec, plan_options));
+  std::unique_ptr<PreferenceTrainer> trainer(
+      new PreferenceTrainer(std::move(model), spec, plan_options, group));
+  const AdamWOptions adamw{.weight_decay = spec.training.weight_decay};
+  if (group == nullptr) {
+    trainer->optimizer_ = std::make_unique<AdamW>(trainer->trained_.parameters(), adamw);
+  } else {
+    DTRPO_ASSIGN_OR_RETURN(trainer->sharded_,
+                           ShardedOptimizer::Create(&trainer->trained_, group, {.adamw = adamw}));
+  }
+  return trainer;
+}
+
+absl::Status PreferenceTrainer::Update(double rate, StepOutcome& outcome, double& norm) {
+  return model::TorchBoundary([&] {
+    norm = optimizer_->GradientNorm();
+    outcome.skipped = outcome.skipped || !std::isfinite(norm);
+    if (outcome.skipped) return;
+    const double limit = spec_.training.max_gradient_norm;
+    if (limit > 0 && norm > limit) optimizer_->ScaleGradients(limit / norm);
+    optimizer_->Step(rate);
+    trained_.UpdateModel();
+  });
+}
+
+// Every rank learns the same: whose pair was bad, the sum of squares, and the statistics of all, in
+// the order of the ranks.
+absl::Status PreferenceTrainer::UpdateWithOthers(double rate, objective::StepStatistics& statistics,
+                                                 StepOutcome& outcome, double& norm) {
+  DTRPO_RETURN_IF_ERROR(sharded_->FinishGradients());
+  double squares = 0;
+  DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] { squares = sharded_->SquaresOfGradients(); }));
+  const std::string own = absl::StrFormat("%d\n%s\n%a\n%s", static_cast<int>(outcome.skipped),
+                                          outcome.offending_pair, squares, statistics.Encode());
+  DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> all, group_->AllGatherBytes(own));
+  statistics.Clear();
+  squares = 0;
+  for (const std::string& word : all) {
+    const std::vector<std::string> parts = absl::StrSplit(word, absl::MaxSplits('\n', 3));
+    if (parts.size() != 4) return absl::InternalError("a rank's word on the step is cut short");
+    outcome.skipped = outcome.skipped || parts[0] == "1";
+    if (outcome.offending_pair.empty()) outcome.offending_pair = parts[1];
+    squares += std::strtod(parts[2].c_str(), nullptr);
+    DTRPO_RETURN_IF_ERROR(statistics.Merge(parts[3]));
+  }
+  norm = std::sqrt(squares);
+  outcome.skipped = outcome.skipped || !std::isfinite(norm);
+  if (outcome.skipped) return absl::OkStatus();
+  const double limit = spec_.training.max_gradient_norm;
+  return sharded_->Step(rate, limit > 0 && norm > limit ? limit / norm : 1);
 }
 
 absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
@@ -100,7 +148,11 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
   const bool weights_are_version = (input.step - 1) % spec_.training.publish_every == 0;
   objective::StepStatistics statistics(spec_.objective, input.policy_version, weights_are_version);
   StepOutcome outcome;
-  optimizer_.ZeroGradients();
+  if (sharded_ != nullptr) {
+    sharded_->BeginStep();
+  } else {
+    optimizer_->ZeroGradients();
+  }
 
   for (size_t begin = 0; begin < input.pairs.size(); begin += micro) {
     const auto pairs = absl::MakeConstSpan(input.pairs).subspan(begin, micro);
@@ -124,6 +176,9 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
     outcome.skipped = !outcome.offending_pair.empty();
     if (outcome.skipped) break;
     DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
+      if (sharded_ != nullptr && begin + micro >= input.pairs.size()) {
+        sharded_->BeforeLastBackward();
+      }
       loss.loss.backward();
       trained_.CollectGradients();
     }));
@@ -131,16 +186,12 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
 
   const double rate = LearningRate(spec_.training, input.step);
   double norm = 0;
-  DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
-    norm = optimizer_.GradientNorm();
-    outcome.skipped = outcome.skipped || !std::isfinite(norm);
-    if (outcome.skipped) return;
-    const double limit = spec_.training.max_gradient_norm;
-    if (limit > 0 && norm > limit) optimizer_.ScaleGradients(limit / norm);
-    optimizer_.Step(rate);
-    trained_.UpdateModel();
-  }));
-  optimizer_.ZeroGradients();
+  if (sharded_ != nullptr) {
+    DTRPO_RETURN_IF_ERROR(UpdateWithOthers(rate, statistics, outcome, norm));
+  } else {
+    DTRPO_RETURN_IF_ERROR(Update(rate, outcome, norm));
+    optimizer_->ZeroGradients();
+  }
   outcome.values = statistics.Values();
   outcome.values["learning_rate"] = rate;
   outcome.values["gradient_norm"] = norm;

@@ -13,9 +13,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/collectives/process_group.h"
+#include "common/dtrpo/step_statistics.h"
 #include "common/job/job_spec.h"
 #include "common/model/transformer.h"
 #include "common/training/adamw.h"
+#include "common/training/sharded_optimizer.h"
 #include "common/training/trained_model.h"
 #include "common/trajectory/mask_plan.h"
 #include "common/trajectory/trajectory.h"
@@ -54,23 +57,36 @@ absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec
 
 class PreferenceTrainer {
  public:
-  static absl::StatusOr<std::unique_ptr<PreferenceTrainer>> Create(TrainedModel model,
-                                                                   const job::JobSpec& spec);
+  // With a `group` the trainer is one of its ranks: each makes the same steps, with its slices of
+  // their pairs, and all have the same outcome and weights. An error of Step() is this rank's own;
+  // the others then wait for it until somebody aborts the group. `group` outlives the trainer.
+  static absl::StatusOr<std::unique_ptr<PreferenceTrainer>> Create(
+      TrainedModel model, const job::JobSpec& spec, collectives::ProcessGroup* group = nullptr);
 
   absl::StatusOr<StepOutcome> Step(const StepInput& input);
 
   const model::Transformer& model() const { return trained_.model(); }
   const TrainedModel& trained() const { return trained_; }
-  AdamW& optimizer() { return optimizer_; }
+  // Of a trainer without a group.
+  AdamW& optimizer() { return *optimizer_; }
+  // Null without a group.
+  ShardedOptimizer* sharded_optimizer() { return sharded_.get(); }
 
  private:
   PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
-                    const trajectory::MaskPlanOptions& plan_options);
+                    const trajectory::MaskPlanOptions& plan_options,
+                    collectives::ProcessGroup* group);
+  // After the backward passes. `norm`: of the gradients of all ranks.
+  absl::Status Update(double rate, StepOutcome& outcome, double& norm);
+  absl::Status UpdateWithOthers(double rate, objective::StepStatistics& statistics,
+                                StepOutcome& outcome, double& norm);
 
   TrainedModel trained_;
   const job::JobSpec spec_;
   const trajectory::MaskPlanOptions plan_options_;
-  AdamW optimizer_;
+  collectives::ProcessGroup* const group_;
+  std::unique_ptr<AdamW> optimizer_;           // without a group
+  std::unique_ptr<ShardedOptimizer> sharded_;  // with one
 };
 
 }  // namespace dtrpo::training

@@ -1,18 +1,18 @@
 #include "common/training/training_state.h"
 
+#include <cstring>
 #include <map>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/adapter_config.h"
 #include "common/checkpoint/checkpoint_writer.h"
 #include "common/checkpoint/safetensors.h"
-#include "common/model/checkpoint_tensors.h"
 #include "common/model/adapter_folder.h"
+#include "common/model/checkpoint_tensors.h"
 #include "common/model/compute_dtype.h"
 #include "common/model/lora.h"
 #include "nlohmann/json.hpp"
@@ -22,28 +22,11 @@ namespace {
 
 constexpr int kFormat = 1;
 
-constexpr absl::string_view kMaster = "master.";
-
 NamedTensors Detached(const NamedTensors& tensors) {
   NamedTensors detached;
   for (const auto& [name, tensor] : tensors)
     detached.emplace_back(name, tensor.detach().to(torch::kCPU).contiguous());
   return detached;
-}
-
-// The tensors of the optimizer's file, mapped.
-absl::StatusOr<NamedTensors> ReadState(const std::string& path) {
-  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const checkpoint::SafetensorsFile> tensors,
-                         checkpoint::SafetensorsFile::Map(base::JoinPath(path, kOptimizerFile)));
-  NamedTensors state;
-  for (const checkpoint::TensorView& view : tensors->tensors()) {
-    DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype,
-                           model::ParseDtype(checkpoint::DTypeName(view.dtype)));
-    DTRPO_ASSIGN_OR_RETURN(torch::Tensor tensor,
-                           model::BorrowTensor(view.data, view.shape, dtype, tensors));
-    state.emplace_back(view.name, std::move(tensor));
-  }
-  return state;
 }
 
 // The base's other files, with the dtype of the weights to be written.
@@ -74,6 +57,10 @@ absl::Status AddAdapterFiles(const model::Transformer& model, const std::string&
 
 }  // namespace
 
+std::string PartPath(const std::string& path, int rank) {
+  return absl::StrCat(path, ".part-", rank);
+}
+
 absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string& path,
                                      const model::Transformer& model,
                                      const checkpoint::CheckpointFolder& base,
@@ -100,7 +87,13 @@ absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string&
     }
     contents.tensor_files[kOptimizerFile] = model::TensorViews(state);
   }
-  if (optimizer != nullptr) {
+  if (format.sharded != nullptr) {
+    const int world = format.sharded->world();
+    state = Detached(format.sharded->State());
+    contents.tensor_files[OptimizerFileOf(0, world)] = model::TensorViews(state);
+    for (int rank = 1; rank < world; ++rank) contents.parts.push_back(PartPath(path, rank));
+  }
+  if (optimizer != nullptr || format.sharded != nullptr) {
     const nlohmann::ordered_json json = {{"format", kFormat},
                                          {"job_id", progress.job_id},
                                          {"job_hash", progress.job_hash},
@@ -143,18 +136,32 @@ absl::StatusOr<TrainingProgress> ReadTrainingProgress(base::FileSystem* files,
   return progress;
 }
 
+absl::Status WriteCheckpointPart(base::FileSystem* files, const std::string& path,
+                                 const ShardedOptimizer& optimizer) {
+  const NamedTensors state = Detached(optimizer.State());
+  checkpoint::CheckpointContents contents;
+  contents.tensor_files[OptimizerFileOf(optimizer.rank(), optimizer.world())] =
+      model::TensorViews(state);
+  return checkpoint::WriteCheckpoint(files, PartPath(path, optimizer.rank()), contents,
+                                     {.overwrite = true});
+}
+
 absl::Status RestoreOptimizer(const std::string& path, AdamW& optimizer) {
-  DTRPO_ASSIGN_OR_RETURN(const NamedTensors state, ReadState(path));
+  DTRPO_ASSIGN_OR_RETURN(const SavedOptimizer saved,
+                         SavedOptimizer::Open(base::PosixFileSystem(), path));
+  DTRPO_ASSIGN_OR_RETURN(const NamedTensors state, saved.ReadAll(optimizer.State()));
   return base::Annotate(optimizer.Restore(state), base::JoinPath(path, kOptimizerFile));
 }
 
 absl::Status RestoreMasters(const std::string& path, TrainedModel& trained) {
-  DTRPO_ASSIGN_OR_RETURN(const NamedTensors state, ReadState(path));
+  DTRPO_ASSIGN_OR_RETURN(const SavedOptimizer saved,
+                         SavedOptimizer::Open(base::PosixFileSystem(), path));
   NamedTensors masters;
-  for (const auto& [name, tensor] : state) {
-    absl::string_view parameter = name;
-    if (absl::ConsumePrefix(&parameter, kMaster)) masters.emplace_back(parameter, tensor);
+  for (const auto& [name, tensor] : trained.parameters()) {
+    masters.emplace_back(absl::StrCat(kMaster, name), tensor);
   }
+  DTRPO_ASSIGN_OR_RETURN(masters, saved.ReadAll(masters));
+  for (auto& [name, tensor] : masters) name = name.substr(std::strlen(kMaster));
   return base::Annotate(trained.RestoreMasters(masters), base::JoinPath(path, kOptimizerFile));
 }
 

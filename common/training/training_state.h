@@ -24,11 +24,12 @@
 #include "common/checkpoint/checkpoint_folder.h"
 #include "common/model/transformer.h"
 #include "common/training/adamw.h"
+#include "common/training/saved_optimizer.h"
+#include "common/training/sharded_optimizer.h"
 #include "common/training/trained_model.h"
 
 namespace dtrpo::training {
 
-inline constexpr char kOptimizerFile[] = "optimizer.safetensors";
 inline constexpr char kTrainingStateFile[] = "training_state.json";
 
 struct TrainingProgress {
@@ -41,6 +42,8 @@ struct TrainingProgress {
 struct CheckpointFormat {
   int64_t max_shard_bytes = 0;  // of a file of weights; 0: checkpoint::kDefaultShardBytes
   bool adapter_only = false;    // a model with adapters: they alone
+  // Rank 0 of several: the state is this one's and that of the others' parts, which are there.
+  const ShardedOptimizer* sharded = nullptr;
 };
 
 // Writes `path` atomically (checkpoint_writer.h). `optimizer` may be null: a checkpoint that can't
@@ -56,6 +59,13 @@ absl::Status WriteTrainingCheckpoint(base::FileSystem* files, const std::string&
 // and field.
 absl::StatusOr<TrainingProgress> ReadTrainingProgress(base::FileSystem* files,
                                                       const std::string& path);
+
+// What another rank than 0 adds to the checkpoint at `path`: its state, complete and synced, in the
+// folder `<path>.part-<rank>`. Rank 0 moves the file into the checkpoint, which so appears whole or
+// not at all.
+absl::Status WriteCheckpointPart(base::FileSystem* files, const std::string& path,
+                                 const ShardedOptimizer& optimizer);
+std::string PartPath(const std::string& path, int rank);
 
 // Restores the optimizer, or the masters, from the checkpoint at `path`.
 absl::Status RestoreOptimizer(const std::string& path, AdamW& optimizer);

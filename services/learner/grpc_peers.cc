@@ -37,9 +37,14 @@ absl::StatusOr<std::unique_ptr<GrpcPeers>> GrpcPeers::Create(
                                                                  assignment.replay().end()}));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<wire::ReplayClient> replay,
                          wire::MakeReplayClient(shards, OneAttempt("replay")));
-  return std::unique_ptr<GrpcPeers>(
+  std::unique_ptr<GrpcPeers> peers(
       new GrpcPeers({assignment.job().job_id(), assignment.job().attempt()}, coordinator, channels,
                     std::move(replay), std::move(reference)));
+  if (assignment.world() > 1) {
+    peers->rank_ = assignment.rank();
+    peers->world_ = assignment.world();
+  }
+  return peers;
 }
 
 absl::StatusOr<std::shared_ptr<wire::ReferenceClient>> GrpcPeers::Reference() {
@@ -55,7 +60,7 @@ absl::StatusOr<std::shared_ptr<wire::ReferenceClient>> GrpcPeers::Reference() {
 }
 
 absl::StatusOr<wire::Batch> GrpcPeers::GetBatch(int64_t step, absl::Time deadline) {
-  return replay_->GetBatch(job_, step, /*rank=*/0, /*world=*/1, deadline);
+  return replay_->GetBatch(job_, step, rank_, world_, deadline);
 }
 
 absl::Status GrpcPeers::Acknowledge(int64_t up_to_step, absl::Time deadline) {
@@ -116,6 +121,14 @@ absl::Status GrpcPeers::FinishTraining(bool succeeded, const std::string& reason
   request.set_reason(reason);
   request.set_checkpoint(checkpoint);
   request.set_step(step);
+  return coordinator_->FinishTraining(request, deadline).status();
+}
+
+absl::Status GrpcPeers::LoseAttempt(const std::string& reason, absl::Time deadline) {
+  v1::FinishTrainingRequest request;
+  SetJob(request.mutable_job());
+  request.set_attempt_only(true);
+  request.set_reason(reason);
   return coordinator_->FinishTraining(request, deadline).status();
 }
 

@@ -1,7 +1,7 @@
 // Thread safety: all methods may be called from any thread.
 //
-// The real LearnerPeers: over gRPC, as one rank of one. The reference service may move while a job
-// runs; replay and the coordinator stay where they are.
+// The real LearnerPeers: over gRPC, as the rank that the assignment says. The reference service may
+// move while a job runs; replay and the coordinator stay where they are.
 #pragma once
 
 #include <functional>
@@ -43,6 +43,8 @@ class GrpcPeers : public LearnerPeers {
                               const std::string& checkpoint, int64_t step,
                               absl::Time deadline) override;
 
+  absl::Status LoseAttempt(const std::string& reason, absl::Time deadline) override;
+
  private:
   void SetJob(v1::JobRef* job) const;
   GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator, rpc::ChannelFactory* channels,
@@ -51,6 +53,7 @@ class GrpcPeers : public LearnerPeers {
   absl::StatusOr<std::shared_ptr<wire::ReferenceClient>> Reference() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const wire::JobAttempt job_;
+  int32_t rank_ = 0, world_ = 1;
   wire::WorkerClient* const coordinator_;
   rpc::ChannelFactory* const channels_;
   const std::unique_ptr<wire::ReplayClient> replay_;

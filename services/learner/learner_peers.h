@@ -49,6 +49,8 @@ class LearnerPeers {
   virtual absl::Status FinishTraining(bool succeeded, const std::string& reason,
                                       const std::string& checkpoint, int64_t step,
                                       absl::Time deadline) = 0;
+  // The ranks lost each other and nobody else has noticed: the job goes on with another attempt.
+  virtual absl::Status LoseAttempt(const std::string& reason, absl::Time deadline) = 0;
 };
 
 }  // namespace dtrpo::learner

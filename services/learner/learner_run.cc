@@ -36,13 +36,32 @@ std::vector<training::TrainingPair> TrainingPairs(const FedBatch& fed) {
   return pairs;
 }
 
+// The tensors' names and shapes, at least.
+absl::Status CheckSameModel(const checkpoint::CheckpointFolder& saved,
+                            const checkpoint::CheckpointFolder& base) {
+  const auto shape = [](const checkpoint::CheckpointFolder& folder) {
+    const checkpoint::ModelDescriptor& d = folder.descriptor();
+    return absl::StrCat(d.family, " of width ", d.hidden_size, ", ", d.num_layers, " layers, ",
+                        d.num_heads, "/", d.num_key_value_heads, " heads of ", d.head_dim,
+                        ", intermediate ", d.intermediate_size, ", vocabulary ", d.vocab_size,
+                        d.tie_word_embeddings ? ", tied head" : ", untied head");
+  };
+  if (shape(saved) == shape(base)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("checkpoint ", saved.path(), " is of another ",
+                                                    "model, ", shape(saved), "; ", base.path(),
+                                                    " is ", shape(base)));
+}
+
 }  // namespace
 
 LearnerRun::LearnerRun(Options options, Deps deps)
     : options_(std::move(options)), deps_(std::move(deps)) {}
 LearnerRun::~LearnerRun() = default;
 
-void LearnerRun::SetDesired(Desired desired) {
+void LearnerRun::SetDesired(Desired desired, const std::string& why) {
+  if (desired == Desired::kAbandon && deps_.group != nullptr) {
+    deps_.group->Abort(why.empty() ? "the attempt is over" : why);
+  }
   absl::MutexLock lock(&mutex_);
   const bool leaving = desired_ == Desired::kDrain || desired_ == Desired::kAbandon;
   if (!leaving || desired == Desired::kAbandon) desired_ = desired;
@@ -70,7 +89,8 @@ int64_t LearnerRun::version() const {
 
 void LearnerRun::SetState(std::string state, int64_t version) {
   absl::MutexLock lock(&mutex_);
-  state_ = std::move(state);
+  state_ =
+      deps_.group == nullptr ? std::move(state) : absl::StrCat(deps_.group->Who(), ": ", state);
   version_ = version;
 }
 
@@ -92,6 +112,17 @@ absl::Status LearnerRun::NotePeer(absl::Status status) {
 }
 
 absl::Status LearnerRun::Load() {
+  if (deps_.group != nullptr) DTRPO_RETURN_IF_ERROR(JoinOthers());
+  if (leads()) {
+    // Of an attempt that died while it wrote.
+    checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
+    DTRPO_RETURN_IF_ERROR(root.RemoveLeftovers());
+  }
+  // Of an attempt that died while it wrote or removed a checkpoint.
+  if (leads()) {
+    checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
+    DTRPO_RETURN_IF_ERROR(root.RemoveLeftovers());
+  }
   const job::ModelSpec& spec = options_.spec.model;
   const checkpoint::DescriptorOverrides overrides =
       checkpoint::GivenOverrides(spec.mask_token_id, spec.block_size, spec.stop_ids);
@@ -126,17 +157,15 @@ absl::Status LearnerRun::Load() {
   const std::string& path = resume && !adapters ? options_.resume_checkpoint : spec.path;
   DTRPO_ASSIGN_OR_RETURN(const checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(path, overrides, deps_.files));
+  DTRPO_RETURN_IF_ERROR(CheckSameModel(folder, *base_));
   DTRPO_ASSIGN_OR_RETURN(training::TrainedModel trained,
                          training::TrainedModel::Load(folder, trained_options));
   if (resume && trained.parameters_are_state()) {
     DTRPO_RETURN_IF_ERROR(training::RestoreMasters(options_.resume_checkpoint, trained));
   }
-  DTRPO_ASSIGN_OR_RETURN(trainer_,
-                         training::PreferenceTrainer::Create(std::move(trained), options_.spec));
-  if (resume) {
-    DTRPO_RETURN_IF_ERROR(
-        training::RestoreOptimizer(options_.resume_checkpoint, trainer_->optimizer()));
-  }
+  DTRPO_ASSIGN_OR_RETURN(trainer_, training::PreferenceTrainer::Create(std::move(trained),
+                                                                       options_.spec, deps_.group));
+  if (resume) DTRPO_RETURN_IF_ERROR(RestoreOptimizer());
   base::LogInfo("model loaded", {{"job", options_.job_id},
                                  {"path", path},
                                  {"step", resumed_step_},
@@ -154,6 +183,10 @@ absl::Status LearnerRun::PublishLoaded() {
 }
 
 absl::Status LearnerRun::Publish(int64_t version) {
+  if (!leads()) {
+    SetState(absl::StrCat("step ", step_, " of ", options_.spec.training.steps), version);
+    return absl::OkStatus();
+  }
   const absl::Time started = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(
       std::shared_ptr<const weights::Image> image,
@@ -173,24 +206,42 @@ absl::Status LearnerRun::Publish(int64_t version) {
 // contains.
 absl::Status LearnerRun::Checkpoint() {
   if (step_ == checkpointed_step_) return absl::OkStatus();
+  checkpoint_asked_ = false;
   const absl::Time started = deps_.clock->Now();
   checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
   const std::string path = root.PathOf(step_);
+  if (deps_.group != nullptr) {
+    // Every part is durable before the leader makes them one checkpoint.
+    if (!leads()) {
+      DTRPO_RETURN_IF_ERROR(
+          training::WriteCheckpointPart(deps_.files, path, *trainer_->sharded_optimizer()));
+      DTRPO_FAULT_POINT("learner.part_written");
+    }
+    DTRPO_RETURN_IF_ERROR(deps_.group->AllGatherBytes("part written").status());
+    if (!leads()) {
+      checkpointed_step_ = step_;
+      return absl::OkStatus();
+    }
+  }
   DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
-      deps_.files, path, trainer_->model(), *base_, &trainer_->optimizer(),
+      deps_.files, path, trainer_->model(), *base_,
+      deps_.group == nullptr ? &trainer_->optimizer() : nullptr,
       {.job_id = options_.job_id,
        .job_hash = options_.job_hash,
        .step = step_,
        .trained = model::Describe(training::TrainedPartsOf(options_.spec))},
       {.max_shard_bytes = options_.spec.training.max_shard_bytes,
-       .adapter_only = options_.spec.training.lora.save == "adapter"}));
+       .adapter_only = options_.spec.training.lora.save == "adapter",
+       .sharded = trainer_->sharded_optimizer()}));
   DTRPO_FAULT_POINT("learner.checkpoint_written");
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("registration of checkpoint ", step_), "coordinator",
       [&](absl::Time deadline) { return deps_.peers->RegisterCheckpoint(step_, path, deadline); }));
+  DTRPO_FAULT_POINT("learner.before_latest");
   DTRPO_RETURN_IF_ERROR(root.SetLatest(step_));
   DTRPO_FAULT_POINT("learner.before_acknowledge");
   DTRPO_RETURN_IF_ERROR(Acknowledge());
+  DTRPO_FAULT_POINT("learner.after_acknowledge");
   checkpointed_step_ = step_;
   checkpoint_path_ = path;
   deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
@@ -200,11 +251,13 @@ absl::Status LearnerRun::Checkpoint() {
 }
 
 absl::Status LearnerRun::Acknowledge() {
+  if (!leads()) return absl::OkStatus();
   return Persist(absl::StrCat("acknowledgement of batch ", step_), "replay",
                  [&](absl::Time deadline) { return deps_.peers->Acknowledge(step_, deadline); });
 }
 
 absl::StatusOr<bool> LearnerRun::Report(const training::StepOutcome& outcome) {
+  if (!leads()) return false;
   bool checkpoint_now = false;
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("report of step ", step_), "coordinator",
@@ -216,7 +269,11 @@ absl::StatusOr<bool> LearnerRun::Report(const training::StepOutcome& outcome) {
   return checkpoint_now;
 }
 
-absl::Status LearnerRun::Finish(bool succeeded, const std::string& reason) {
+absl::Status LearnerRun::Finish(bool succeeded, std::string reason) {
+  if (succeeded && !leads()) return absl::OkStatus();
+  if (!succeeded && deps_.group != nullptr) {
+    reason = absl::StrCat(deps_.group->Who(), ": ", reason);
+  }
   base::LogInfo(
       "training ended",
       {{"job", options_.job_id}, {"step", step_}, {"succeeded", succeeded}, {"reason", reason}});
@@ -282,17 +339,19 @@ absl::Status LearnerRun::Train() {
   absl::Time waiting_since = deps_.clock->Now();
   while (step_ < training.steps) {
     if (pairs_ != nullptr) DTRPO_RETURN_IF_ERROR(NotePeer(pairs_->status()));
-    if (!MayContinue()) {
-      const bool keep = desired() == Desired::kDrain && step_ > resumed_step_;
+    std::optional<FedBatch> fed;
+    DTRPO_ASSIGN_OR_RETURN(const Word own, NextWord(feeder, fed));
+    DTRPO_ASSIGN_OR_RETURN(const Word word, Agree(deps_.group, own));
+    if (word == Word::kLeave) {
+      const bool keep = desired() != Desired::kAbandon && step_ > resumed_step_;
       return keep ? Checkpoint() : absl::OkStatus();
     }
-    absl::StatusOr<FedBatch> fed = feeder.Next(deps_.clock->Now() + kLookAgain);
-    if (absl::IsDeadlineExceeded(fed.status())) {
-      if (feeder.checkpoint_wanted()) DTRPO_RETURN_IF_ERROR(Checkpoint());
-      continue;
+    if (word == Word::kCheckpoint) DTRPO_RETURN_IF_ERROR(Checkpoint());
+    if (word == Word::kEnd) break;
+    if (word != Word::kStep) continue;
+    if (!fed.has_value()) {
+      DTRPO_ASSIGN_OR_RETURN(fed, OwnSlice(feeder));
     }
-    if (absl::IsOutOfRange(fed.status())) break;
-    DTRPO_RETURN_IF_ERROR(NotePeer(fed.status()));
     DTRPO_ASSIGN_OR_RETURN(const training::StepOutcome outcome,
                            Step(*fed, deps_.clock->Now() - waiting_since));
     skipped_in_a_row = outcome.skipped ? skipped_in_a_row + 1 : 0;
@@ -306,7 +365,10 @@ absl::Status LearnerRun::Train() {
     }
     DTRPO_ASSIGN_OR_RETURN(const bool asked, Report(outcome));
     SetState(absl::StrCat("step ", step_, " of ", training.steps), version());
-    if (asked || step_ % training.checkpoint_every == 0) DTRPO_RETURN_IF_ERROR(Checkpoint());
+    // Several ranks agree on an early checkpoint first.
+    checkpoint_asked_ = asked;
+    const bool early = asked && deps_.group == nullptr;
+    if (early || step_ % training.checkpoint_every == 0) DTRPO_RETURN_IF_ERROR(Checkpoint());
     waiting_since = deps_.clock->Now();
   }
   // The final weights are evaluated, so they need a version even when the last interval was cut
@@ -338,10 +400,8 @@ absl::Status LearnerRun::Run() {
         PairImporter::Options{.job_id = options_.job_id,
                               .spec = options_.spec,
                               .call_timeout = options_.call_timeout},
-        PairImporter::Deps{.peers = deps_.pairs,
-                           .files = deps_.files,
-                           .clock = deps_.clock,
-                           .waits = deps_.waits},
+        PairImporter::Deps{
+            .peers = deps_.pairs, .files = deps_.files, .clock = deps_.clock, .waits = deps_.waits},
         deps_.peers);
   }
   absl::Status status = Load();
@@ -350,6 +410,9 @@ absl::Status LearnerRun::Run() {
   // no more batches.
   if (status.ok() && resumed_step_ > 0) status = Acknowledge();
   if (status.ok()) status = Train();
+  pairs_.reset();
+  // The ranks have lost each other: an end of the attempt, not of the job.
+  if (!status.ok() && deps_.group != nullptr && deps_.group->broken()) return status;
   if (status.ok() || leaving()) return absl::OkStatus();
   // What may get better was tried again all along; another attempt would meet the rest too.
   return superseded_ ? status : Finish(false, std::string(status.message()));

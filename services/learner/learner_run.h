@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -28,6 +29,7 @@
 #include "common/base/file_system.h"
 #include "common/base/wait_states.h"
 #include "common/checkpoint/checkpoint_folder.h"
+#include "common/collectives/process_group.h"
 #include "common/job/job_spec.h"
 #include "common/training/preference_trainer.h"
 #include "common/weights/image.h"
@@ -35,6 +37,7 @@
 #include "services/learner/learner_metrics.h"
 #include "services/learner/learner_peers.h"
 #include "services/learner/pair_run.h"
+#include "services/learner/rank_words.h"
 
 namespace dtrpo::learner {
 
@@ -64,26 +67,36 @@ class LearnerRun {
     base::WaitStateRegistry* waits;
     const LearnerMetrics* metrics;
     PairPeers* pairs = nullptr;  // of a job with data.pairs, for the rank that imports them
+    // Of the attempt's ranks, not joined yet; null: the run is alone. Every rank makes the same
+    // steps with its slices of the batches. Rank 0 publishes, reports, registers and acknowledges;
+    // the others follow its word and write their part of each checkpoint.
+    collectives::ProcessGroup* group = nullptr;
   };
   LearnerRun(Options options, Deps deps);
   ~LearnerRun();
 
   // OK when the run came to its own end: trained, failed for good and said so to the coordinator,
-  // or was told to stop. An error means that the coordinator or replay has turned to another
-  // attempt, or knows the job no more: what comes next is their decision.
+  // or was told to stop. An error means that the ranks lost each other (group->broken()), or that
+  // the coordinator or replay has turned to another attempt, or knows the job no more: what comes
+  // next is their decision.
   absl::Status Run();
 
-  // kDrain and kAbandon are final.
-  void SetDesired(Desired desired) ABSL_LOCKS_EXCLUDED(mutex_);
+  // kDrain and kAbandon are final. `why` kAbandon: what breaks off the other ranks' operations.
+  void SetDesired(Desired desired, const std::string& why = "") ABSL_LOCKS_EXCLUDED(mutex_);
 
   // For the heartbeat: "step 12 of 120".
   std::string state() const ABSL_LOCKS_EXCLUDED(mutex_);
   int64_t version() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  absl::Status JoinOthers();
   absl::Status Load();
+  absl::Status RestoreOptimizer();
   absl::Status PublishLoaded();
   absl::Status Train();
+  // What this rank is for; `fed` is the batch where it has it already.
+  absl::StatusOr<Word> NextWord(BatchFeeder& feeder, std::optional<FedBatch>& fed);
+  absl::StatusOr<FedBatch> OwnSlice(BatchFeeder& feeder);
   absl::StatusOr<training::StepOutcome> Step(const FedBatch& fed, absl::Duration waited);
   absl::Status Publish(int64_t version);
   // Returns whether the coordinator asks for an early checkpoint.
@@ -93,7 +106,7 @@ class LearnerRun {
   absl::Status EvaluatePairs();
   // Replay may forget the batches up to the newest step.
   absl::Status Acknowledge();
-  absl::Status Finish(bool succeeded, const std::string& reason);
+  absl::Status Finish(bool succeeded, std::string reason);
   // Waits while paused. False: stop.
   bool MayContinue() ABSL_LOCKS_EXCLUDED(mutex_);
   // Repeats a call until it answers or the run is told to stop.
@@ -103,6 +116,7 @@ class LearnerRun {
   absl::Status NotePeer(absl::Status status);
   void SetState(std::string state, int64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
   bool leaving() const;
+  bool leads() const { return deps_.group == nullptr || deps_.group->rank() == 0; }
   Desired desired() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
@@ -115,6 +129,7 @@ class LearnerRun {
   int64_t checkpointed_step_ = -1;  // newest one on disk
   std::string checkpoint_path_;
   bool superseded_ = false;
+  bool checkpoint_asked_ = false;  // by the coordinator, of several ranks
   mutable absl::Mutex mutex_;
   Desired desired_ ABSL_GUARDED_BY(mutex_) = Desired::kRun;
   std::string state_ ABSL_GUARDED_BY(mutex_) = "loading the model";

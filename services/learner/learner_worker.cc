@@ -1,11 +1,14 @@
 #include "services/learner/learner_worker.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/logging.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/collectives/rendezvous_store.h"
 #include "common/wire/job_codec.h"
 #include "common/wire/weights_client.h"
 #include "services/learner/grpc_pair_peers.h"
@@ -17,6 +20,12 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Seconds(1);
 constexpr absl::Duration kAfterFailure = absl::Seconds(2);
 constexpr absl::Duration kLookAgain = absl::Milliseconds(200);
+constexpr absl::Duration kJoinTimeout = absl::Seconds(60);
+// Of one operation of the ranks, with the wait for the slowest: while the leader writes a
+// checkpoint the others stand still. Who died is noticed by heartbeats, long before.
+constexpr absl::Duration kCollectiveTimeout = absl::Minutes(10);
+// Longer than the coordinator waits for a heartbeat (worker_timeout_ms, default 5 s).
+constexpr absl::Duration kNamingPatience = absl::Seconds(9);
 
 std::vector<RolloutTarget> Targets(const v1::Assignment& assignment) {
   std::vector<RolloutTarget> targets;
@@ -70,7 +79,7 @@ wire::WorkerReport LearnerWorker::Report() {
 void LearnerWorker::Follow(const v1::Assignment& assignment) {
   absl::MutexLock lock(&mutex_);
   if (run_ == nullptr) return;
-  run_->SetDesired(DesiredOf(assignment, job_));
+  run_->SetDesired(DesiredOf(assignment, job_), assignment.reason());
   publisher_->SetRollouts(Targets(assignment));
 }
 
@@ -86,6 +95,37 @@ absl::StatusOr<int64_t> LearnerWorker::Push(const v1::JobRef& job, const std::st
       wire::MakeWeightsClient(channel, options)
           ->Push({job.job_id(), job.attempt()}, image, deps_.clock->Now() + options_.call_timeout));
   return pushed.serving_version;
+}
+
+std::unique_ptr<collectives::ProcessGroup> LearnerWorker::Ranks(
+    const v1::Assignment& assignment) const {
+  if (assignment.world() < 2) return nullptr;
+  const auto own = collectives::ParseHostAndPort(options_.registration.rendezvous_address());
+  return std::make_unique<collectives::ProcessGroup>(collectives::ProcessGroup::Options{
+      .rank = assignment.rank(),
+      .world = assignment.world(),
+      .name = absl::StrCat(assignment.job().job_id(), "/", assignment.job().attempt()),
+      .store = assignment.rendezvous(),
+      .host = own.ok() ? own->host : "",
+      .join_timeout = kJoinTimeout,
+      .timeout = kCollectiveTimeout});
+}
+
+// A connection that breaks doesn't say whose process died; the coordinator finds out by the
+// heartbeats that stay away, and then the assignment changes. When all go on beating it was the
+// network, and the attempt must be ended from here.
+void LearnerWorker::AwaitWhoWasLost(const v1::JobRef& job, LearnerPeers& peers,
+                                    const collectives::ProcessGroup& group) {
+  base::ScopedWait wait(deps_.waits, "word of which rank was lost", "coordinator");
+  const absl::Time deadline = deps_.clock->Now() + kNamingPatience;
+  while (!stop_.stopped() && deps_.clock->Now() < deadline) {
+    if (DesiredOf(agent_->assignment(), job) == Desired::kAbandon) return;
+    stop_.SleepFor(*deps_.clock, kLookAgain);
+  }
+  if (stop_.stopped()) return;
+  const absl::Status told = peers.LoseAttempt(std::string(group.why_broken().message()),
+                                              deps_.clock->Now() + options_.call_timeout);
+  if (!told.ok()) base::LogWarning("the coordinator wasn't told", {{"error", told}});
 }
 
 absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
@@ -105,6 +145,7 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
         return Push(job, address, image);
       },
       deps_.clock, deps_.waits, deps_.metrics);
+  const std::unique_ptr<collectives::ProcessGroup> group = Ranks(assignment);
   const auto run = std::make_shared<LearnerRun>(
       LearnerRun::Options{
           .job_id = job.job_id(),
@@ -125,6 +166,7 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
           .waits = deps_.waits,
           .metrics = deps_.metrics,
           .pairs = pairs.get(),
+          .group = group.get(),
       });
   {
     absl::MutexLock lock(&mutex_);
@@ -134,14 +176,23 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
     publisher_->SetRollouts(Targets(assignment));
     if (stop_.stopped()) run_->SetDesired(Desired::kDrain);  // Stop() came before the run
   }
-  base::LogInfo("job begins", {{"job", job.job_id()}, {"attempt", job.attempt()}});
+  base::LogInfo("job begins", {{"job", job.job_id()},
+                               {"attempt", job.attempt()},
+                               {"rank", assignment.rank()},
+                               {"world", std::max(1, assignment.world())}});
   if (const absl::Status status = run->Run(); !status.ok()) {
     base::LogWarning("the attempt is over", {{"job", job.job_id()}, {"why", status}});
   }
+  if (group != nullptr && group->broken()) AwaitWhoWasLost(job, *peers, *group);
   // The final version still has to reach the rollouts that evaluate it, so the publisher stays
   // until the coordinator wants something else.
   while (!stop_.stopped() && DesiredOf(agent_->assignment(), job) != Desired::kAbandon) {
     stop_.SleepFor(*deps_.clock, kLookAgain);
+  }
+  if (group != nullptr) {
+    const std::string why = agent_->assignment().reason();
+    base::LogInfo("the attempt's ranks part",
+                  {{"job", job.job_id()}, {"who", group->Who()}, {"why", why.empty() ? "-" : why}});
   }
   absl::MutexLock lock(&mutex_);
   run_.reset();

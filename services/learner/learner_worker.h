@@ -15,10 +15,12 @@
 #include "common/base/file_system.h"
 #include "common/base/stop_signal.h"
 #include "common/base/wait_states.h"
+#include "common/collectives/process_group.h"
 #include "common/rpc/channel_factory.h"
 #include "common/wire/worker_agent.h"
 #include "common/wire/worker_client.h"
 #include "services/learner/learner_metrics.h"
+#include "services/learner/learner_peers.h"
 #include "services/learner/learner_run.h"
 #include "services/learner/weights_publisher.h"
 
@@ -50,6 +52,10 @@ class LearnerWorker {
   // Returns once the coordinator wants something else of this worker. An error: the job couldn't be
   // begun.
   absl::Status RunJob(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Null: the job has one rank.
+  std::unique_ptr<collectives::ProcessGroup> Ranks(const v1::Assignment& assignment) const;
+  void AwaitWhoWasLost(const v1::JobRef& job, LearnerPeers& peers,
+                       const collectives::ProcessGroup& group);
   absl::StatusOr<int64_t> Push(const v1::JobRef& job, const std::string& address,
                                const weights::Image& image);
   void Follow(const v1::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -1,7 +1,10 @@
 // dtrpo-learner: turns numbered batches into weights and pushes them to the rollouts.
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/collectives/rendezvous_store.h"
 #include "common/model/torch_runtime.h"
 #include "common/runtime/service_main.h"
 #include "common/runtime/worker_config.h"
@@ -16,9 +19,15 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
   wire::WorkerClient coordinator(channel);
   const LearnerMetrics metrics(host.metrics());
+  DTRPO_ASSIGN_OR_RETURN(const auto rendezvous,
+                         collectives::RendezvousStore::Listen(config.rendezvous_listen()));
+  DTRPO_ASSIGN_OR_RETURN(const std::optional<int32_t> ordinal, runtime::OrdinalOf(config));
   DTRPO_RETURN_IF_ERROR(host.Start({}));
 
-  LearnerWorker worker({.registration = runtime::Registration(host, "learner"),
+  v1::RegisterWorkerRequest registration = runtime::Registration(host, "learner");
+  registration.set_rendezvous_address(runtime::RendezvousAddressOf(config, rendezvous->address()));
+  if (ordinal.has_value()) registration.set_ordinal(*ordinal);
+  LearnerWorker worker({.registration = std::move(registration),
                         .call_timeout = absl::Milliseconds(config.rpc_timeout_ms())},
                        {.coordinator = &coordinator,
                         .channels = host.channels(),

@@ -45,6 +45,26 @@ TEST_F(CheckpointWriterTest, WritesCopiesExtrasAndTensors) {
   EXPECT_THAT(files_.List("out").value(), ElementsAre("step-1"));
 }
 
+// What another process wrote, complete in itself, becomes part of the whole.
+TEST_F(CheckpointWriterTest, TakesOverThePartsOfOthers) {
+  CheckpointContents theirs;
+  theirs.tensor_files["optimizer-2.safetensors"] = {FloatView("w.exp_avg", {3}, data_)};
+  ASSERT_TRUE(WriteCheckpoint(&files_, "out/step-1.part-1", theirs).ok());
+  CheckpointContents ours = Contents("new");
+  ours.parts = {"out/step-1.part-1"};
+  const absl::Status written = WriteCheckpoint(&files_, "out/step-1", ours);
+  ASSERT_TRUE(written.ok()) << written;
+  files_.LosePower();
+  EXPECT_TRUE(CheckComplete(&files_, "out/step-1", Verify::kChecksums).ok());
+  EXPECT_TRUE(files_.Exists("out/step-1/optimizer-2.safetensors"));
+  EXPECT_THAT(files_.List("out").value(), ElementsAre("step-1"));
+
+  ours.parts = {"out/step-2.part-1"};
+  EXPECT_THAT(std::string(WriteCheckpoint(&files_, "out/step-2", ours).message()),
+              HasSubstr("step-2.part-1"));
+  EXPECT_FALSE(files_.Exists("out/step-2"));
+}
+
 TEST_F(CheckpointWriterTest, SurvivesPowerLossAsSoonAsItReturns) {
   ASSERT_TRUE(WriteCheckpoint(&files_, "out/step-1", Contents("new")).ok());
   files_.LosePower();

@@ -83,6 +83,8 @@ TEST_F(CheckpointRootTest, RemovesLeftoversAndPutsBackAnInterruptedReplacement) 
   Put(&files_, "job/step-00000003.tmp/config.json", "x");
   Put(&files_, "job/step-00000004.removed/config.json", "x");
   Put(&files_, "job/latest.tmp", "x");
+  Put(&files_, "job/step-00000004.part-1/optimizer-00002-of-00002.safetensors", "x");
+  Put(&files_, "job/step-00000004.part-2.tmp/optimizer-00003-of-00003.safetensors", "x");
   Put(&files_, "job/notes.tmp", "not ours");
   ASSERT_TRUE(root_.RemoveLeftovers().ok());
   EXPECT_THAT(files_.List("job").value(),

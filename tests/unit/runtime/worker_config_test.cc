@@ -59,6 +59,12 @@ TEST(WorkerConfigTest, ARendezvousThatOtherMachinesReachNeedsInsecureToBeSaid) {
   config.mutable_server()->set_insecure(true);
   config.set_rendezvous_address("learner-0.learner:29500");
   EXPECT_THAT(CheckWorkerConfig(config), testing::IsEmpty());
+  EXPECT_EQ(RendezvousAddressOf(config, "127.0.0.1:1"), "learner-0.learner:29500");
+  config.set_rendezvous_address("{hostname}.learner:29500");
+  EXPECT_THAT(CheckWorkerConfig(config), testing::IsEmpty());
+  EXPECT_THAT(RendezvousAddressOf(config, "127.0.0.1:1"),
+              testing::MatchesRegex("[^{]+\\.learner:29500"));
+  EXPECT_EQ(RendezvousAddressOf(Valid(), "127.0.0.1:1"), "127.0.0.1:1");
 }
 
 }  // namespace
