@@ -11,6 +11,8 @@ struct ReferenceMetrics {
   base::Counter* scored_trajectories;
   base::Counter* cache_hits;
   base::Counter* forwards;
+  base::Counter* shared_forwards;  // that answered several calls
+  base::Gauge* waiting;            // trajectories, for the next forward
   base::Histogram* forward_seconds;
   base::Histogram* batch_fill_ratio;  // trajectories of a forward / batch_trajectories
   base::Gauge* cache_bytes;

@@ -1,9 +1,14 @@
 // Thread safety: all methods may be called from any thread; forwards run one at a time.
 //
 // The frozen reference model of one job (version 0) and the scores it gives. Knows no RPC.
+//
+// What is asked while a forward runs waits, and the next forward takes all of it that fits, whoever
+// asked: learners that ask at once share forwards. No thread of its own: of the callers that wait
+// one runs the forward.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,14 +62,42 @@ class ReferenceScorer {
       ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  // Never changed, and alive as long as somebody scores with it.
+  struct Loaded {
+    std::string job_id;
+    std::string sha256;
+    std::unique_ptr<model::Transformer> model;
+  };
+  // A trajectory that isn't in the cache. Lives with its caller, who waits until it is done.
+  struct Work {
+    std::shared_ptr<const Loaded> loaded;
+    const void* request;  // which call it is of
+    const ScoreItem* item;
+    const trajectory::MaskPlanOptions* options;
+    std::string key;
+    bool done = false;
+    absl::Status status;
+    std::vector<float> scores;
+  };
+
+  absl::StatusOr<std::shared_ptr<const Loaded>> Find(const std::string& job_id,
+                                                     const std::string& sha256) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Runs forwards, or waits for others that do, until all of `works` are done.
+  void Await(std::deque<Work>& works) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The first that wait, as many as fit into a forward together.
+  std::vector<Work*> TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forward(absl::Span<Work* const> batch) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status ForwardOnce(absl::Span<Work* const> batch) ABSL_LOCKS_EXCLUDED(mutex_);
+
   const Options options_;
   base::Clock* const clock_;
   const ReferenceMetrics* const metrics_;
   ScoreCache cache_;
   absl::Mutex mutex_;
-  std::string job_id_ ABSL_GUARDED_BY(mutex_);
-  std::string sha256_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<model::Transformer> model_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const Loaded> loaded_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Work*> waiting_ ABSL_GUARDED_BY(mutex_);
+  bool forward_runs_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace dtrpo::reference

@@ -4,6 +4,11 @@
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
+#include <atomic>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "common/base/check.h"
 #include "common/base/fake_metrics.h"
 #include "common/base/retry_after.h"
@@ -157,6 +162,129 @@ TEST_F(ReferenceScorerTest, ATokenOutsideTheVocabularyIsRefusedNamingTrajectoryA
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr(items_[4].trajectory.id), HasSubstr("prompt_tokens")));
+}
+
+// Stands still where the first forward begins, until it is told to go on.
+class ClockAtTheForward : public base::Clock {
+ public:
+  absl::Time Now() override {
+    if (reached.exchange(true)) return absl::Now();
+    go_on.WaitForNotification();
+    return absl::Now();
+  }
+  void SleepUntil(absl::Time wakeup) override { base::RealClock()->SleepUntil(wakeup); }
+  bool AwaitUntil(absl::Mutex* mutex, const absl::Condition& condition,
+                  absl::Time deadline) override {
+    return base::RealClock()->AwaitUntil(mutex, condition, deadline);
+  }
+
+  std::atomic<bool> reached = false;
+  absl::Notification go_on;
+};
+
+class SharedForwardTest : public ReferenceScorerTest {
+ protected:
+  SharedForwardTest() {
+    job::ModelSpec model;
+    model.path = path_;
+    EXPECT_TRUE(shared_.Load("job", model).ok());
+    EXPECT_TRUE(Load("job", path_).ok());
+  }
+  ~SharedForwardTest() override {
+    for (std::thread& caller : callers_) caller.join();
+  }
+
+  // Another learner asks for these items, and gets what it would get alone.
+  void Ask(size_t begin, size_t count, const trajectory::MaskPlanOptions& plan = kPlan) {
+    callers_.emplace_back([this, begin, count, plan] {
+      const auto items = absl::MakeConstSpan(items_).subspan(begin, count);
+      const auto scores = shared_.Score("job", "", plan, items);
+      ASSERT_TRUE(scores.ok()) << scores.status();
+      for (size_t i = 0; i < count; ++i) {
+        const std::vector<float> direct = Direct(items[i], plan);
+        ASSERT_EQ(scores->targets[i].size(), direct.size());
+        for (size_t j = 0; j < direct.size(); ++j) {
+          EXPECT_NEAR(scores->targets[i][j], direct[j], 1e-5);
+        }
+      }
+    });
+  }
+  void Join() {
+    for (std::thread& caller : callers_) caller.join();
+    callers_.clear();
+  }
+  static void Await(const std::function<bool()>& wanted) {
+    for (int i = 0; i < 3000 && !wanted(); ++i) absl::SleepFor(absl::Milliseconds(10));
+    ASSERT_TRUE(wanted());
+  }
+  double Waiting() const { return registry_.Value("dtrpo_reference_waiting_trajectories"); }
+
+  ClockAtTheForward clock_;
+  ReferenceScorer shared_{{.batch_trajectories = 6}, &clock_, &metrics_};
+  std::vector<std::thread> callers_;
+};
+
+TEST_F(SharedForwardTest, WhatSeveralLearnersAskForWhileAForwardRunsSharesTheNextOne) {
+  Ask(0, 2);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return clock_.reached.load(); }));
+  Ask(2, 2);
+  Ask(4, 1, {.job_seed = 8, .draws = 1});  // of another learner's plan
+  Ask(5, 2);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return Waiting() == 5; }));
+  clock_.go_on.Notify();
+  Join();
+  EXPECT_EQ(Forwards(), 2);
+  EXPECT_EQ(registry_.Value("dtrpo_reference_shared_forwards_total"), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_reference_scored_trajectories_total"), 7);
+  EXPECT_EQ(Waiting(), 0);
+}
+
+TEST_F(SharedForwardTest, ADrawThatTwoAskForAtOnceIsScoredOnce) {
+  Ask(0, 3);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return clock_.reached.load(); }));
+  Ask(0, 3);  // the same call again, as after a deadline
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return Waiting() == 3; }));
+  clock_.go_on.Notify();
+  Join();
+  EXPECT_EQ(Forwards(), 1);
+}
+
+TEST_F(SharedForwardTest, AForwardHoldsNoMoreThanItsLimit) {
+  Ask(0, 1);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return clock_.reached.load(); }));
+  Ask(1, 4);
+  Ask(3, 4);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return Waiting() == 8; }));
+  clock_.go_on.Notify();
+  Join();
+  EXPECT_EQ(Forwards(), 2);  // 1; 1, 2, 3, 4, 5, 6: items 3 and 4 were asked for twice
+}
+
+// Its plan doesn't fit its model: it has no step-0 tokens.
+TEST_F(SharedForwardTest, WhatCantBeScoredTakesNobodyElsesScoresWithIt) {
+  support::TrajectoryShape shape = support::TinyShape();
+  shape.token_shift = !shape.token_shift;
+  const ScoreItem bad{support::RandomTrajectory(shape, 20), 0};
+  ASSERT_FALSE(scorer_.Score("job", "", kPlan, {&bad, 1}).ok());
+  Ask(0, 1);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return clock_.reached.load(); }));
+  Ask(1, 2);
+  absl::Status refused;
+  callers_.emplace_back([&] { refused = shared_.Score("job", "", kPlan, {&bad, 1}).status(); });
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return Waiting() == 3; }));
+  clock_.go_on.Notify();
+  Join();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_EQ(refused.message(), scorer_.Score("job", "", kPlan, {&bad, 1}).status().message());
+}
+
+TEST_F(SharedForwardTest, ACallThatBeganIsAnsweredByItsModelThoughAnotherIsLoadedMeanwhile) {
+  Ask(0, 2);
+  ASSERT_NO_FATAL_FAILURE(Await([&] { return clock_.reached.load(); }));
+  shared_.Unload();
+  clock_.go_on.Notify();
+  Join();
+  EXPECT_EQ(registry_.Value("dtrpo_reference_cache_bytes"), 0);
 }
 
 }  // namespace
