@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/job/job_limits.h"
 #include "common/wire/job_codec.h"
+#include "services/coordinator/coordinator_operation.h"
 #include "services/coordinator/data_path.h"
 
 namespace dtrpo::coordinator {
@@ -93,18 +94,8 @@ absl::StatusOr<v1::SubmitJobResponse> Coordinator::SubmitJob(const v1::SubmitJob
     return base::BackPressureError(absl::StrCat(unfinished, " jobs are waiting or running"),
                                    "too_many_jobs", absl::Seconds(10));
   }
-  const std::string id = absl::StrCat(spec.name, "-", jobs_.size() + 1);
-  base::LogInfo("job submitted", {{"job", id},
-                                  {"prompts", prompts.size()},
-                                  {"heldout", heldout.size()},
-                                  {"steps", spec.training.steps}});
-  const absl::Time now = deps_.clock->Now();
-  jobs_.push_back(std::make_unique<JobRun>(id, std::move(spec), std::move(prompts),
-                                           std::move(heldout), options_.job, now));
-  if (!key.empty()) by_key_[key] = id;
-  deps_.metrics->jobs_submitted->Increment();
-  TickLocked(now);
-  response.set_job_id(id);
+  response.set_job_id(
+      Accept(request, std::move(spec), std::move(prompts), std::move(heldout), options_.job));
   return response;
 }
 
@@ -123,27 +114,28 @@ v1::ListJobsResponse Coordinator::ListJobs() {
 
 absl::StatusOr<v1::JobStatus> Coordinator::CancelJob(const v1::CancelJobRequest& request) {
   absl::MutexLock lock(&mutex_);
-  const absl::Time now = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job_id()));
-  DTRPO_RETURN_IF_ERROR(job->Cancel(request.reason(), now));
-  TickLocked(now);
-  return job->Status(now, -1);
+  const Operation operation(this, OperationKind::kCancelJob, "", &request);
+  DTRPO_RETURN_IF_ERROR(job->Cancel(request.reason(), operation.now()));
+  TickLocked(operation.now());
+  return job->Status(operation.now(), -1);
 }
 
 absl::StatusOr<v1::JobStatus> Coordinator::PauseJob(const v1::PauseJobRequest& request) {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job_id()));
+  const Operation operation(this, OperationKind::kPauseJob, "", &request);
   DTRPO_RETURN_IF_ERROR(job->Pause());
-  return job->Status(deps_.clock->Now(), -1);
+  return job->Status(operation.now(), -1);
 }
 
 absl::StatusOr<v1::JobStatus> Coordinator::ResumeJob(const v1::ResumeJobRequest& request) {
   absl::MutexLock lock(&mutex_);
-  const absl::Time now = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job_id()));
+  const Operation operation(this, OperationKind::kResumeJob, "", &request);
   DTRPO_RETURN_IF_ERROR(job->Resume());
-  TickLocked(now);
-  return job->Status(now, -1);
+  TickLocked(operation.now());
+  return job->Status(operation.now(), -1);
 }
 
 v1::ListWorkersResponse Coordinator::ListWorkers() {
@@ -170,9 +162,11 @@ absl::StatusOr<v1::JobStatus> Coordinator::AwaitChange(const std::string& job_id
 absl::StatusOr<v1::RegisterWorkerResponse> Coordinator::RegisterWorker(
     const v1::RegisterWorkerRequest& request) {
   absl::MutexLock lock(&mutex_);
-  const absl::Time now = deps_.clock->Now();
+  Operation operation(this, OperationKind::kRegisterWorker, "", &request);
+  const absl::Time now = operation.now();
   DTRPO_ASSIGN_OR_RETURN(const WorkerRegistry::Registration registration,
                          workers_.Register(request, now));
+  operation.Always();
   base::LogInfo(
       "worker registered",
       {{"worker", registration.worker_id}, {"address", request.address()}, {"pid", request.pid()}});
@@ -209,7 +203,8 @@ absl::StatusOr<v1::LeasePromptsResponse> Coordinator::LeasePrompts(
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
   workers_.NoteVersions(request.worker_id(), request.version(),
                         {request.versions_held().begin(), request.versions_held().end()});
-  v1::LeasePromptsResponse response = job->Lease(request, deps_.clock->Now());
+  const Operation operation(this, OperationKind::kLeasePrompts, "", &request);
+  v1::LeasePromptsResponse response = job->Lease(request, operation.now());
   if (!response.leases().empty()) {
     const bool evaluates = response.leases(0).kind() == v1::EVALUATE;
     deps_.metrics->Leases(evaluates ? "evaluate" : "train")->Increment(response.leases_size());
@@ -221,9 +216,9 @@ absl::StatusOr<v1::ReportPromptsResponse> Coordinator::ReportPrompts(
     const v1::ReportPromptsRequest& request) {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
-  const absl::Time now = deps_.clock->Now();
-  if (!job->final()) job->Report(request, now);
-  TickLocked(now);
+  const Operation operation(this, OperationKind::kReportPrompts, "", &request);
+  if (!job->final()) job->Report(request, operation.now());
+  TickLocked(operation.now());
   return v1::ReportPromptsResponse();
 }
 
@@ -231,7 +226,8 @@ absl::StatusOr<v1::RegisterVersionResponse> Coordinator::RegisterVersion(
     const v1::RegisterVersionRequest& request) {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
-  DTRPO_RETURN_IF_ERROR(job->RegisterVersion(request, deps_.clock->Now()));
+  const Operation operation(this, OperationKind::kRegisterVersion, "", &request);
+  DTRPO_RETURN_IF_ERROR(job->RegisterVersion(request, operation.now()));
   return v1::RegisterVersionResponse();
 }
 
@@ -239,13 +235,15 @@ absl::StatusOr<v1::ReportStepResponse> Coordinator::ReportStep(
     const v1::ReportStepRequest& request) {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
-  return job->ReportStep(request, deps_.clock->Now());
+  const Operation operation(this, OperationKind::kReportStep, "", &request);
+  return job->ReportStep(request, operation.now());
 }
 
 absl::StatusOr<v1::RegisterCheckpointResponse> Coordinator::RegisterCheckpoint(
     const v1::RegisterCheckpointRequest& request) {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
+  const Operation operation(this, OperationKind::kRegisterCheckpoint, "", &request);
   DTRPO_RETURN_IF_ERROR(job->RegisterCheckpoint(request));
   return v1::RegisterCheckpointResponse();
 }
@@ -254,16 +252,17 @@ absl::StatusOr<v1::ReportPairsResponse> Coordinator::ReportPairs(
     const v1::ReportPairsRequest& request) {
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
-  return job->ReportPairs(request, deps_.clock->Now());
+  const Operation operation(this, OperationKind::kReportPairs, "", &request);
+  return job->ReportPairs(request, operation.now());
 }
 
 absl::StatusOr<v1::FinishTrainingResponse> Coordinator::FinishTraining(
     const v1::FinishTrainingRequest& request) {
   absl::MutexLock lock(&mutex_);
-  const absl::Time now = deps_.clock->Now();
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
-  DTRPO_RETURN_IF_ERROR(job->FinishTraining(request, now));
-  TickLocked(now);
+  const Operation operation(this, OperationKind::kFinishTraining, "", &request);
+  DTRPO_RETURN_IF_ERROR(job->FinishTraining(request, operation.now()));
+  TickLocked(operation.now());
   return v1::FinishTrainingResponse();
 }
 
@@ -293,19 +292,24 @@ v1::Assignment Coordinator::AssignmentFor(const Worker& worker) {
 // ------------------------------------------------------------------ time and jobs
 
 void Coordinator::Tick() {
+  std::vector<Worker> silent;
+  absl::Time now;
+  {
+    absl::MutexLock lock(&mutex_);
+    now = Now();
+    silent = workers_.Expire(now);
+  }
+  for (const Worker& worker : silent) {
+    OnWorkerLost(worker.id, absl::StrCat(worker.id, " was silent for ",
+                                         absl::FormatDuration(now - worker.last_heartbeat)));
+  }
   absl::MutexLock lock(&mutex_);
-  const absl::Time now = deps_.clock->Now();
-  TickLocked(now);
-  ShowMetrics(now);
+  const Operation operation(this, OperationKind::kTick);
+  TickLocked(operation.now());
+  ShowMetrics(operation.now());
 }
 
 void Coordinator::TickLocked(absl::Time now) {
-  for (const Worker& worker : workers_.Expire(now)) {
-    LoseWorker(worker.id,
-               absl::StrCat(worker.id, " was silent for ",
-                            absl::FormatDuration(now - worker.last_heartbeat)),
-               now);
-  }
   JobRun* head = Head();
   if (head == nullptr) return;
   head->Advance(workers_, now);
@@ -352,14 +356,6 @@ std::vector<ReplayWork> Coordinator::DesiredReplayWork() {
     }
   }
   return work;
-}
-
-void Coordinator::WithJob(const std::string& job_id, const std::function<void(JobRun&)>& apply) {
-  absl::MutexLock lock(&mutex_);
-  absl::StatusOr<JobRun*> job = FindJob(job_id);
-  if (!job.ok()) return;
-  apply(**job);
-  TickLocked(deps_.clock->Now());
 }
 
 void Coordinator::ShowMetrics(absl::Time now) {

@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,11 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
+#include "common/storage/storage_engine.h"
 #include "proto/dtrpo/v1/coordinator.pb.h"
 #include "services/coordinator/coordinator_metrics.h"
 #include "services/coordinator/job_run.h"
+#include "services/coordinator/logged_operation.h"
 #include "services/coordinator/prompt_file.h"
 #include "services/coordinator/worker_registry.h"
 
@@ -51,6 +54,8 @@ class Coordinator {
     const CoordinatorMetrics* metrics = nullptr;  // required
     // How the lines of a job's prompt files are checked.
     std::function<absl::StatusOr<PromptCheck>(const job::JobSpec&)> prompt_check = MakePromptCheck;
+    // Where operations are logged, so that jobs outlive the process; null: nowhere.
+    storage::StorageEngine* engine = nullptr;
   };
   // What is in `deps` outlives the coordinator.
   Coordinator(Options options, Deps deps);
@@ -86,11 +91,42 @@ class Coordinator {
 
   // The replay store: what it should be told, for each job that has something to tell.
   std::vector<ReplayWork> DesiredReplayWork();
-  // Runs `apply(job)` under the lock; no-op for an unknown job. For the answers of the replay
-  // store.
-  void WithJob(const std::string& job_id, const std::function<void(JobRun&)>& apply);
+  // Its answers; no-ops for an unknown job.
+  void OnReplayOpened(const std::string& job_id, const absl::Status& status);
+  void OnReplayClosed(const std::string& job_id);
+  void OnNewestSent(const ReplayWork& work);
+  void OnPromptEvents(const std::string& job_id,
+                      const absl::StatusOr<v1::PollPromptEventsResponse>& response,
+                      absl::Time polled_at);
+  void OnReplayStats(const std::string& job_id, const v1::GetReplayStatsResponse& stats);
+
+  // Carries out what the log holds, and gives running leases and workers a full new term. Call
+  // once, before anything else. DATA_LOSS when the log leads to other jobs than it did.
+  absl::Status Restore();
+  // Waits until everything that was answered so far is in the log for good. Whoever hands an answer
+  // out asks first. Once it failed, so does everything: the process should end and start again.
+  absl::Status Durable();
+  bool LogFailed();
 
  private:
+  // One call that may change something: has one time, and is logged at its end if it did.
+  class Operation;
+  friend class Operation;
+
+  absl::Time Now() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  uint64_t Revisions() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  uint64_t Digest() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  std::vector<int64_t> TakeGivenUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Log(const LoggedOperation& operation, std::vector<std::string> bodies)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Repeat(const LoggedOperation& operation);
+  absl::Status RepeatSubmit(const LoggedOperation& operation);
+  void GiveUpOnly(const std::vector<int64_t>& versions);
+  std::string Accept(const v1::SubmitJobRequest& request, job::JobSpec spec, PromptLines prompts,
+                     PromptLines heldout, const JobRun::Options& options)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnWorkerLost(const std::string& worker_id, const std::string& why);
+  void OnRestored();
   absl::Status CheckFiles(const job::JobSpec& spec, PromptLines& prompts, PromptLines& heldout);
   absl::StatusOr<JobRun*> FindJob(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The oldest job that isn't over; null: none.
@@ -107,6 +143,14 @@ class Coordinator {
   std::vector<std::unique_ptr<JobRun>> jobs_ ABSL_GUARDED_BY(mutex_);  // as submitted
   std::map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);  // idempotency key -> id
   WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
+
+  // Of the log.
+  std::optional<absl::Time> repeating_ ABSL_GUARDED_BY(mutex_);  // the time of what is repeated
+
+  storage::BodyId next_body_ ABSL_GUARDED_BY(mutex_) = 0;
+  storage::Sequence logged_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status log_failed_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> last_stats_ ABSL_GUARDED_BY(mutex_);  // by job, serialised
 };
 
 }  // namespace dtrpo::coordinator

@@ -105,6 +105,26 @@ int Evaluations::Expire(absl::Time now) {
   return expired;
 }
 
+void Evaluations::RenewLeases(absl::Time now) {
+  for (auto& [version, evaluation] : evaluations_) {
+    evaluation.last_held = now;
+    for (Prompt& prompt : evaluation.prompts) {
+      if (prompt.state == Prompt::kLeased) prompt.expires = now + options_.lease;
+    }
+  }
+}
+
+std::vector<int64_t> Evaluations::GiveUp(const std::vector<int64_t>& versions) {
+  std::vector<int64_t> given_up;
+  for (int64_t version : versions) {
+    auto it = evaluations_.find(version);
+    if (it == evaluations_.end() || !it->second.unfinished()) continue;
+    it->second.given_up = true;
+    given_up.push_back(version);
+  }
+  return given_up;
+}
+
 int Evaluations::ReleaseWorker(absl::string_view worker_id) {
   int released = 0;
   for (auto& [version, evaluation] : evaluations_) {

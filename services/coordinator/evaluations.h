@@ -60,10 +60,15 @@ class Evaluations {
   bool Report(const v1::PromptResult& result, absl::Time now);
 
   int Expire(absl::Time now);
+  // As PromptLedger's.
+  void RenewLeases(absl::Time now);
   int ReleaseWorker(absl::string_view worker_id);
   // `held` are the versions that live rollouts hold. Gives up evaluations whose version none has
   // held for give_up_after; returns those versions.
   std::vector<int64_t> GiveUpUnheld(const std::set<int64_t>& held, absl::Time now);
+
+  // Gives up those of `versions` that are unfinished; returns them.
+  std::vector<int64_t> GiveUp(const std::vector<int64_t>& versions);
 
   // Of unfinished evaluations: rollouts must not let go of them.
   std::vector<int64_t> PinnedVersions() const;

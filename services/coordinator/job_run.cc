@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/check.h"
+#include "common/base/hash.h"
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
 
@@ -142,7 +143,10 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
       held.insert(rollout->versions_held.begin(), rollout->versions_held.end());
     }
   }
-  for (int64_t version : evaluations_.GiveUpUnheld(held, now)) {
+  const std::vector<int64_t> given_up =
+      to_give_up_ ? evaluations_.GiveUp(*to_give_up_) : evaluations_.GiveUpUnheld(held, now);
+  for (int64_t version : given_up) {
+    given_up_.push_back(version);
     base::LogWarning("evaluation given up: no rollout holds its weights",
                      {{"job", id_}, {"version", version}});
     Changed();
@@ -156,13 +160,35 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
     End(now);
     return;
   }
-  if (!training_finished_ && ledger_.Exhausted()) ledger_.Close();
+  if (!training_finished_ && !ledger_.closed() && ledger_.Exhausted()) {
+    ledger_.Close();
+    Changed();
+  }
   if (training_finished_) {
     SucceedIfComplete(now);
     return;
   }
   std::string lacks = Missing(workers, now);
   if (job_.Explain(std::move(lacks))) Changed();
+}
+
+uint64_t JobRun::Digest() const {
+  const LedgerCounts counts = ledger_.counts();
+  base::StableHasher hasher;
+  hasher.Add(id_).Add(revision_).Add(static_cast<uint64_t>(state()));
+  for (const int64_t number :
+       {int64_t{job_.attempt()}, step_, checkpoint_step_, versions_.newest(), event_position_,
+        counts.issued, counts.leased, counts.stored, counts.waiting, counts.consumed,
+        counts.no_pair, counts.failed, counts.cancelled, ledger_.UsedPairs(), samples_, tokens_}) {
+    hasher.Add(static_cast<uint64_t>(number));
+  }
+  return hasher.Finish();
+}
+
+void JobRun::RestoredAt(absl::Time now) {
+  ledger_.RenewLeases(now);
+  evaluations_.RenewLeases(now);
+  Changed();
 }
 
 void JobRun::End(absl::Time now) {

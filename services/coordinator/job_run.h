@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -70,11 +71,20 @@ class JobRun {
   const LearnerGang& gang() const { return gang_; }
   // Rises with every change that a watcher can see.
   uint64_t revision() const { return revision_; }
+  // Of what a watcher can see and what is handed out next: two jobs that differ in it are
+  // different.
+  uint64_t Digest() const;
 
   // The job is at the head of the queue: grants learners, runs out leases, ends what is over.
   void Advance(const WorkerRegistry& workers, absl::Time now);
   // It isn't; `reason` says behind whom it waits.
   void WaitInQueue(const std::string& reason);
+  // What Advance() gave up of evaluations since the last call, and the same told to a job that is
+  // restored from its log, where heartbeats aren't known.
+  std::vector<int64_t> TakeGivenUp() { return std::exchange(given_up_, {}); }
+  void GiveUpOnly(std::vector<int64_t> versions) { to_give_up_ = std::move(versions); }
+  void GiveUpByTime() { to_give_up_.reset(); }
+  void RestoredAt(absl::Time now);
   void OnWorkerGone(const std::string& worker_id, const std::string& why, absl::Time now);
 
   // From clients.
@@ -110,6 +120,7 @@ class JobRun {
   v1::Assignment AssignmentFor(const Worker& worker) const;
   v1::JobStatus Status(absl::Time now, int64_t steps_after) const;  // steps_after < 0: no steps
   void Show(const CoordinatorMetrics& metrics, absl::Time now) const;
+  bool training_finished() const { return training_finished_; }
   bool WantsReplayStats() const { return replay_ == ReplayState::kOpen && !final(); }
 
  private:
@@ -152,6 +163,8 @@ class JobRun {
   StepHistory history_;
   LearnerGang gang_;
   uint64_t revision_ = 1;
+  std::vector<int64_t> given_up_;
+  std::optional<std::vector<int64_t>> to_give_up_;  // nullopt: as time and heartbeats say
 
   // Towards the replay store.
   ReplayState replay_ = ReplayState::kUnopened;

@@ -18,10 +18,11 @@ constexpr absl::Duration kCancelCheck = absl::Milliseconds(200);
 
 // The whole of a unary handler: `result` is a StatusOr<Response>.
 template <typename Response, typename Call>
-grpc::Status Answer(grpc::ServerContext* context, Response* response, Call call) {
+grpc::Status Answer(grpc::ServerContext* context, Coordinator* coordinator, Response* response,
+                    Call call) {
   return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
     DTRPO_ASSIGN_OR_RETURN(*response, call());
-    return absl::OkStatus();
+    return coordinator->Durable();
   });
 }
 
@@ -30,38 +31,38 @@ grpc::Status Answer(grpc::ServerContext* context, Response* response, Call call)
 grpc::Status JobService::SubmitJob(grpc::ServerContext* context,
                                    const v1::SubmitJobRequest* request,
                                    v1::SubmitJobResponse* response) {
-  return Answer(context, response, [&] { return coordinator_->SubmitJob(*request); });
+  return Answer(context, coordinator_, response, [&] { return coordinator_->SubmitJob(*request); });
 }
 
 grpc::Status JobService::GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
                                 v1::JobStatus* response) {
-  return Answer(context, response, [&] { return coordinator_->GetJob(*request); });
+  return Answer(context, coordinator_, response, [&] { return coordinator_->GetJob(*request); });
 }
 
 grpc::Status JobService::ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest*,
                                   v1::ListJobsResponse* response) {
-  return Answer(context, response,
+  return Answer(context, coordinator_, response,
                 [&] { return absl::StatusOr<v1::ListJobsResponse>(coordinator_->ListJobs()); });
 }
 
 grpc::Status JobService::CancelJob(grpc::ServerContext* context,
                                    const v1::CancelJobRequest* request, v1::JobStatus* response) {
-  return Answer(context, response, [&] { return coordinator_->CancelJob(*request); });
+  return Answer(context, coordinator_, response, [&] { return coordinator_->CancelJob(*request); });
 }
 
 grpc::Status JobService::PauseJob(grpc::ServerContext* context, const v1::PauseJobRequest* request,
                                   v1::JobStatus* response) {
-  return Answer(context, response, [&] { return coordinator_->PauseJob(*request); });
+  return Answer(context, coordinator_, response, [&] { return coordinator_->PauseJob(*request); });
 }
 
 grpc::Status JobService::ResumeJob(grpc::ServerContext* context,
                                    const v1::ResumeJobRequest* request, v1::JobStatus* response) {
-  return Answer(context, response, [&] { return coordinator_->ResumeJob(*request); });
+  return Answer(context, coordinator_, response, [&] { return coordinator_->ResumeJob(*request); });
 }
 
 grpc::Status JobService::ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest*,
                                      v1::ListWorkersResponse* response) {
-  return Answer(context, response, [&] {
+  return Answer(context, coordinator_, response, [&] {
     return absl::StatusOr<v1::ListWorkersResponse>(coordinator_->ListWorkers());
   });
 }

@@ -1,9 +1,13 @@
 // dtrpo-coordinator --config FILE: jobs for clients, work for workers. The configuration is
 // proto/dtrpo/v1/config.proto.
+#include <memory>
+#include <string>
 #include <thread>
 
+#include "common/base/logging.h"
 #include "common/base/status_macros.h"
 #include "common/runtime/service_main.h"
+#include "common/storage/rocksdb_engine.h"
 #include "common/wire/replay_client.h"
 #include "services/coordinator/coordinator_config.h"
 #include "services/coordinator/job_service.h"
@@ -24,8 +28,17 @@ absl::Status Run(runtime::ServiceHost& host, const v1::CoordinatorConfig& config
                                                          .stop = host.stop(),
                                                          // The driver's next round is the retry.
                                                          .retry = {.max_attempts = 1}}));
-  Coordinator coordinator(ToOptions(config),
-                          {.clock = host.clock(), .files = host.files(), .metrics = &metrics});
+  std::unique_ptr<storage::StorageEngine> engine;
+  if (!config.path().empty()) {
+    DTRPO_ASSIGN_OR_RETURN(engine, storage::OpenRocksDb({.folder = config.path(),
+                                                         .progress = [](const std::string& what) {
+                                                           base::LogInfo("store", {{"what", what}});
+                                                         }}));
+  }
+  Coordinator coordinator(
+      ToOptions(config),
+      {.clock = host.clock(), .files = host.files(), .metrics = &metrics, .engine = engine.get()});
+  DTRPO_RETURN_IF_ERROR(coordinator.Restore());
   ReplayDriver driver({}, &coordinator, replay.get(), &metrics, host.clock());
 
   JobService jobs(&coordinator, host.clock(), host.stop(), config.server().max_threads() / 2);

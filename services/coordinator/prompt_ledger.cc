@@ -126,6 +126,12 @@ int PromptLedger::Expire(absl::Time now) {
   return expired;
 }
 
+void PromptLedger::RenewLeases(absl::Time now) {
+  for (auto& [key, entry] : live_) {
+    if (entry.state == State::kLeased) entry.expires = now + options_.lease;
+  }
+}
+
 int PromptLedger::ReleaseWorker(absl::string_view worker_id) {
   int released = 0;
   for (auto it = live_.begin(); it != live_.end(); ++it) {

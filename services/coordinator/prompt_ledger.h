@@ -101,6 +101,8 @@ class PromptLedger {
 
   // Leases that ran out go back to WAITING. Returns how many.
   int Expire(absl::Time now);
+  // The coordinator was away and heard no report: running leases get a full new term.
+  void RenewLeases(absl::Time now);
   // The worker is gone: all its leases run out at once.
   int ReleaseWorker(absl::string_view worker_id);
 

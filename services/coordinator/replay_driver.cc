@@ -29,7 +29,10 @@ void ReplayDriver::Run(base::StopSignal& stop) {
 }
 
 void ReplayDriver::Step() {
-  for (const ReplayWork& work : coordinator_->DesiredReplayWork()) Step(work);
+  const std::vector<ReplayWork> wanted = coordinator_->DesiredReplayWork();
+  // The replay store is told only what a restarted coordinator would tell it, too.
+  if (!coordinator_->Durable().ok()) return;
+  for (const ReplayWork& work : wanted) Step(work);
   if (clock_->Now() >= next_stats_) next_stats_ = clock_->Now() + options_.stats_interval;
 }
 
@@ -37,15 +40,14 @@ void ReplayDriver::Step(const ReplayWork& work) {
   if (work.close) {
     const absl::Status status = replay_->CloseJob(work.job_id, Deadline());
     if (Succeeded(status, "CloseJob", work)) {
-      coordinator_->WithJob(work.job_id, [](JobRun& job) { job.OnReplayClosed(); });
+      coordinator_->OnReplayClosed(work.job_id);
     }
     return;
   }
   if (work.open) {
     const absl::Status status = replay_->OpenJob(work.job_id, work.options, Deadline());
     Succeeded(status, "OpenJob", work);
-    const absl::Time now = clock_->Now();
-    coordinator_->WithJob(work.job_id, [&](JobRun& job) { job.OnReplayOpened(status, now); });
+    coordinator_->OnReplayOpened(work.job_id, status);
     return;
   }
   if (work.set_newest) {
@@ -58,14 +60,14 @@ void ReplayDriver::Step(const ReplayWork& work) {
                                    .forget_epochs_below = work.forget_epochs_below},
                                   Deadline());
     if (Succeeded(status, "SetNewestVersion", work)) {
-      coordinator_->WithJob(work.job_id, [&](JobRun& job) { job.OnNewestSent(work); });
+      coordinator_->OnNewestSent(work);
     }
   }
   if (work.poll) Poll(work);
   if (work.poll && clock_->Now() >= next_stats_) {
     const auto stats = replay_->GetStats(work.job_id, Deadline());
     if (Succeeded(stats.status(), "GetReplayStats", work)) {
-      coordinator_->WithJob(work.job_id, [&](JobRun& job) { job.OnReplayStats(*stats); });
+      coordinator_->OnReplayStats(work.job_id, *stats);
     }
   }
 }
@@ -78,9 +80,7 @@ void ReplayDriver::Poll(const ReplayWork& work) {
     const auto response =
         replay_->PollPromptEvents(work.job_id, position, options_.max_events, Deadline());
     Succeeded(response.status(), "PollPromptEvents", work);
-    const absl::Time now = clock_->Now();
-    coordinator_->WithJob(work.job_id,
-                          [&](JobRun& job) { job.OnPromptEvents(response, polled_at, now); });
+    coordinator_->OnPromptEvents(work.job_id, response, polled_at);
     if (!response.ok() || response->events().empty()) return;
     position = response->events().rbegin()->position();
     if (position >= response->position()) return;

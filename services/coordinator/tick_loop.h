@@ -15,6 +15,8 @@ inline constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
 inline void RunTickLoop(Coordinator& coordinator, base::Clock& clock, base::StopSignal& stop) {
   do {
     coordinator.Tick();
+    // Whoever starts the process again finds what the log holds.
+    if (coordinator.LogFailed()) stop.Stop();
   } while (!stop.SleepFor(clock, kTickInterval));
 }
 

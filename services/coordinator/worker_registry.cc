@@ -89,6 +89,18 @@ std::vector<Worker> WorkerRegistry::Expire(absl::Time now) {
   return gone;
 }
 
+void WorkerRegistry::RestoredAt(absl::Time now) {
+  for (auto& [id, worker] : workers_) worker.last_heartbeat = now;
+}
+
+bool WorkerRegistry::Remove(absl::string_view worker_id) {
+  auto it = workers_.find(worker_id);
+  if (it == workers_.end()) return false;
+  by_incarnation_.erase(it->second.incarnation);
+  workers_.erase(it);
+  return true;
+}
+
 const Worker* WorkerRegistry::Find(absl::string_view worker_id) const {
   auto it = workers_.find(worker_id);
   return it == workers_.end() ? nullptr : &it->second;

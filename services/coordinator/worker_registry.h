@@ -60,6 +60,10 @@ class WorkerRegistry {
   void NoteVersions(absl::string_view worker_id, int64_t version,
                     const std::vector<int64_t>& versions_held);
 
+  // The coordinator was away and heard nobody: all have spoken just now.
+  void RestoredAt(absl::Time now);
+  // Forgets one; false when it isn't there.
+  bool Remove(absl::string_view worker_id);
   // Forgets those that were silent for longer than the timeout and returns them.
   std::vector<Worker> Expire(absl::Time now);
 

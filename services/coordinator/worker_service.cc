@@ -13,7 +13,7 @@ grpc::Status Answer(grpc::ServerContext* context, const Request& request, Respon
                     absl::StatusOr<Response> (Coordinator::*handle)(const Request&)) {
   return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
     DTRPO_ASSIGN_OR_RETURN(*response, (coordinator->*handle)(request));
-    return absl::OkStatus();
+    return coordinator->Durable();
   });
 }
 

@@ -5,14 +5,17 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/fake_metrics.h"
 #include "common/base/memory_file_system.h"
 #include "common/base/simulated_clock.h"
+#include "common/storage/memory_engine.h"
 #include "services/coordinator/coordinator.h"
 #include "services/coordinator/replay_driver.h"
 #include "tests/unit/coordinator/fake_replay_client.h"
@@ -23,14 +26,8 @@ class CoordinatorHarness : public testing::Test {
  protected:
   CoordinatorHarness()
       : metrics_(&registry_),
-        coordinator_(Options(),
-                     {.clock = &clock_,
-                      .files = &files_,
-                      .metrics = &metrics_,
-                      .prompt_check =
-                          [](const job::JobSpec&) {
-                            return PromptCheck([](absl::string_view) { return absl::OkStatus(); });
-                          }}),
+        slot_(std::in_place, Options(), Deps()),
+        coordinator_(*slot_),
         driver_({}, &coordinator_, &replay_, &metrics_, &clock_) {
     Write("model/config.json", "{}");
     std::string lines;
@@ -39,6 +36,47 @@ class CoordinatorHarness : public testing::Test {
     Write("h.jsonl", "{\"id\": 100}\n{\"id\": 101}\n");
   }
 
+  // Whatever a test did: a coordinator that starts from the log has the same jobs and workers.
+  void TearDown() override {
+    if (log_is_odd_) return;
+    Coordinator restored(Options(), Deps());
+    const absl::Status status = restored.Restore();
+    ASSERT_TRUE(status.ok()) << status;
+    const v1::ListJobsResponse jobs = coordinator_.ListJobs();
+    ASSERT_EQ(restored.ListJobs().jobs_size(), jobs.jobs_size());
+    for (const v1::JobStatus& job : jobs.jobs()) {
+      v1::GetJobRequest request;
+      request.set_job_id(job.job_id());
+      request.set_include_steps(true);
+      EXPECT_EQ(restored.GetJob(request)->DebugString(),
+                coordinator_.GetJob(request)->DebugString());
+    }
+    const v1::ListWorkersResponse workers = coordinator_.ListWorkers();
+    const v1::ListWorkersResponse known = restored.ListWorkers();
+    ASSERT_EQ(known.workers_size(), workers.workers_size());
+    for (int i = 0; i < workers.workers_size(); ++i) {
+      EXPECT_EQ(known.workers(i).worker_id(), workers.workers(i).worker_id());
+      EXPECT_EQ(known.workers(i).address(), workers.workers(i).address());
+    }
+  }
+
+  // The process dies and is started again.
+  void Restart() {
+    slot_.emplace(Options(), Deps());
+    const absl::Status restored = slot_->Restore();
+    ASSERT_TRUE(restored.ok()) << restored;
+  }
+
+  Coordinator::Deps Deps() {
+    return {.clock = &clock_,
+            .files = &files_,
+            .metrics = &metrics_,
+            .prompt_check =
+                [](const job::JobSpec&) {
+                  return PromptCheck([](absl::string_view) { return absl::OkStatus(); });
+                },
+            .engine = &engine_};
+  }
   static Coordinator::Options Options() {
     Coordinator::Options options;
     options.replay = {"127.0.0.1:4000"};
@@ -232,7 +270,10 @@ class CoordinatorHarness : public testing::Test {
   base::FakeMetrics registry_;
   CoordinatorMetrics metrics_;
   FakeReplayClient replay_;
-  Coordinator coordinator_;
+  storage::MemoryEngine engine_;
+  bool log_is_odd_ = false;  // a test broke it
+  std::optional<Coordinator> slot_;
+  Coordinator& coordinator_;  // always the one in slot_
   ReplayDriver driver_;
   std::string rollout_, reference_, learner_;
   std::vector<int64_t> versions_ = {0};  // that the rollout holds
