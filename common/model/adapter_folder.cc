@@ -1,5 +1,6 @@
 #include "common/model/adapter_folder.h"
 
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -66,7 +67,8 @@ checkpoint::AdapterConfig AdapterConfigOf(const Transformer& model, const std::s
   config.base = base_path;
   config.rank = adapters.front().second.size(0);
   config.scale = model.adapter_scale();
-  config.alpha = config.scale * static_cast<double>(config.rank);
+  // 5 of 5 / 3, not the product's last bit more.
+  config.alpha = std::round(config.scale * static_cast<double>(config.rank) * 1e9) / 1e9;
   std::set<std::string> targeted, last_parts;
   for (const auto& [name, tensor] : adapters) {
     const std::string module(absl::StripSuffix(absl::StripSuffix(name, kLoraA), kLoraB));

@@ -217,6 +217,10 @@ TEST(LoraTest, LladasProjectionsHaveNamesOfTheirOwn) {
            {.adapter_scale = 2});
   EXPECT_THAT(AdapterConfigOf(*attention, "base").targets, ElementsAre("q_proj"));
   EXPECT_EQ(AdapterConfigOf(*attention, "base").alpha, 4);
+  const LoraOptions thirds = {.rank = 3, .alpha = 5};
+  const auto odd = With(*base, RandomAdapters(descriptor, thirds, torch::kFloat32),
+                        {.adapter_scale = thirds.scale()});
+  EXPECT_EQ(AdapterConfigOf(*odd, "base").alpha, 5);
 }
 
 TEST(TrainedPartsTest, PatternsPickTensorsByTheirNames) {

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/dtrpo/trajectory_scorer.h"
@@ -200,7 +201,7 @@ TEST(PlanOptionsTest, ComeFromTheJobAndAnUnknownBoundaryIsRefused) {
   EXPECT_EQ(PlanOptions(spec, kCausal)->job_seed, 9u);
   EXPECT_EQ(PlanOptions(spec, kCausal)->draws, 3);
   using trajectory::PlanKind;
-  for (const auto [kind, plan] :
+  for (const auto& [kind, plan] :
        {std::pair{job::ObjectiveKind::kDtrpo, PlanKind::kDtrpo},
         std::pair{job::ObjectiveKind::kExact, PlanKind::kExact},
         std::pair{job::ObjectiveKind::kVrpo, PlanKind::kVrpo},
