@@ -7,6 +7,7 @@
 // The seed decides what each actor does and when the process dies, as far as a run with threads and
 // processes can be decided.
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -211,7 +212,6 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     }
   }
 
-  // One life: until it dies at the fault point, or by the driver's hand after some operations.
   void LiveAndDie(base::CounterRng& random) {
     const std::vector<std::string>& points = GetParam().points;
     const bool named = random.UniformInt(2) == 0;
@@ -221,18 +221,28 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
                       point.find("flush") != std::string::npos ||
                       point.find("compaction") != std::string::npos;
     const uint64_t hit = rare ? 1 : 1 + random.UniformInt(12);
-    const uint64_t operations = 1 + random.UniformInt(40);
+    const auto operations = static_cast<int64_t>(1 + random.UniformInt(40));
+    if (named) {
+      DieAt(point, hit, absl::Seconds(1));
+    } else {
+      DieAt("", 0, absl::Milliseconds(1500), operations);
+    }
+  }
+
+  // One life: until it dies at the fault point, or by the driver's hand after so many operations or
+  // when its time is over.
+  void DieAt(const std::string& point, uint64_t hit, absl::Duration patience,
+             int64_t operations = INT64_MAX) {
     const absl::Status started =
-        process_->Start(named ? absl::StrCat(point, ":kill@", hit) : std::string());
+        process_->Start(point.empty() ? "" : absl::StrCat(point, ":kill@", hit));
     if (absl::IsAborted(started)) {
       ++hits_[point];  // in recovery
       return;
     }
     ASSERT_TRUE(started.ok()) << started;
     const int64_t begin = operations_.load();
-    const absl::Time patience = absl::Now() + (absl::Seconds(named ? 1 : 10));
-    while (process_->Running() && absl::Now() < patience) {
-      if (!named && operations_.load() - begin >= static_cast<int64_t>(operations)) break;
+    const absl::Time end = absl::Now() + patience;
+    while (process_->Running() && absl::Now() < end && operations_.load() - begin < operations) {
       absl::SleepFor(absl::Milliseconds(1));
     }
     if (process_->Running()) {
@@ -282,6 +292,12 @@ TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
 
   base::CounterRng random(seed_, 300);
   for (int64_t life = 0; life < kills_ && !HasFailure(); ++life) LiveAndDie(random);
+  // A slow machine may have missed some points.
+  for (const std::string& point : GetParam().points) {
+    for (int life = 0; life < 10 && hits_[point] == 0 && !HasFailure(); ++life) {
+      DieAt(point, 1, absl::Seconds(10));
+    }
+  }
 
   const absl::Status restarted = process_->Start();
   EXPECT_TRUE(restarted.ok()) << restarted;
@@ -303,11 +319,11 @@ TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
   std::cout << random_kills_ << " random kills; at fault points:";
   for (const std::string& point : GetParam().points) {
     std::cout << " " << point << " " << hits_[point];
-    EXPECT_TRUE(hits_[point] > 0 || kills_ < 100) << point << " was never hit";
+    EXPECT_GT(hits_[point], 0) << point << " was never hit";
   }
   std::cout << "; " << model_.confirmed() << " prompts confirmed, " << model_.batches()
             << " batches\n";
-  EXPECT_GT(model_.batches(), kills_ / 4) << "too little happened to show anything";
+  EXPECT_GT(model_.batches(), kills_ / 10) << "too little happened to show anything";
 }
 
 INSTANTIATE_TEST_SUITE_P(

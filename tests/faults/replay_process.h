@@ -21,9 +21,9 @@ namespace dtrpo::faults {
 
 class ReplayProcess {
  public:
-  // `settings`: lines of the configuration, without the section `server`.
-  ReplayProcess(std::string folder, std::string settings)
-      : folder_(std::move(folder)), settings_(std::move(settings)) {}
+  // `settings`: lines of the configuration; `server`: lines of its section `server`, indented by 2.
+  ReplayProcess(std::string folder, std::string settings, std::string server = "")
+      : folder_(std::move(folder)), settings_(std::move(settings)), server_(std::move(server)) {}
 
   // Returns once it answers. `fault_points`: as DTRPO_FAULT_POINTS. DEADLINE_EXCEEDED after a
   // minute; ABORTED when it died before, as a fault point in recovery makes it.
@@ -35,7 +35,7 @@ class ReplayProcess {
         base::PosixFileSystem(), config,
         absl::StrCat(settings_, "server:\n  listen: \"127.0.0.1:", port_,
                      "\"\n  metrics_listen: \"off\"\n  log_level: info\n  port_file: \"", ports,
-                     "\"\n")));
+                     "\"\n", server_)));
     DTRPO_ASSIGN_OR_RETURN(tools::ChildProcess child,
                            tools::ChildProcess::Start(
                                {.arguments = {DTRPO_BIN_DIR "/dtrpo-replay", "--config", config},
@@ -66,12 +66,14 @@ class ReplayProcess {
   // SIGTERM; how it ended.
   std::string Stop() { return child_->Stop(absl::Seconds(30)); }
 
+  pid_t pid() const { return child_->pid(); }
   const std::string& address() const { return address_; }
   std::string log_path() const { return folder_ + "/replay.log"; }
 
  private:
   const std::string folder_;
   const std::string settings_;
+  const std::string server_;
   std::string port_ = "0";
   std::string address_;
   std::optional<tools::ChildProcess> child_;
