@@ -113,11 +113,6 @@ absl::Status LearnerRun::NotePeer(absl::Status status) {
 
 absl::Status LearnerRun::Load() {
   if (deps_.group != nullptr) DTRPO_RETURN_IF_ERROR(JoinOthers());
-  if (leads()) {
-    // Of an attempt that died while it wrote.
-    checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
-    DTRPO_RETURN_IF_ERROR(root.RemoveLeftovers());
-  }
   // Of an attempt that died while it wrote or removed a checkpoint.
   if (leads()) {
     checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
