@@ -3,6 +3,7 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "common/base/atomic_file.h"
 #include "common/base/fault_points.h"
 #include "common/base/retry_after.h"
+#include "common/storage/store_repair.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
@@ -23,6 +25,7 @@ namespace dtrpo::storage {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class RocksDbEngineTest : public ::testing::Test {
  protected:
@@ -250,6 +253,23 @@ TEST_F(RocksDbEngineTest, DamageInTheMiddleOfTheLogRefusesAndNamesFileAndOffset)
   EXPECT_THAT(refused.message(), HasSubstr("at offset "));
   EXPECT_THAT(refused.message(), HasSubstr("dtrpo-store repair"));
   EXPECT_EQ(*base::PosixFileSystem()->Read(path), content) << "a refusal changes nothing";
+
+  // The repair keeps what stands before the damage.
+  RepairReport report = *RepairLog(base::PosixFileSystem(), folder_.path(), /*dry_run=*/true);
+  EXPECT_EQ(report.lines.size(), 1u);
+  EXPECT_GT(report.lost_records, 0);
+  EXPECT_FALSE(Open().ok());
+  report = *RepairLog(base::PosixFileSystem(), folder_.path(), /*dry_run=*/false);
+  EXPECT_THAT(report.lines[0], HasSubstr(path));
+  EXPECT_EQ(
+      *base::PosixFileSystem()->Read(base::JoinPath(folder_ / "damaged", base::BaseName(path))),
+      content);
+  auto repaired = MustOpen();
+  EXPECT_LT(repaired->SizeOf("log")->last, 5);
+  EXPECT_TRUE(repaired->Append("log", {.records = {"next"}}).ok());
+  EXPECT_FALSE(RepairLog(base::PosixFileSystem(), folder_.path(), false).ok()) << "it is open";
+  repaired.reset();
+  EXPECT_TRUE(RepairLog(base::PosixFileSystem(), folder_.path(), false)->lines.empty());
 }
 
 TEST_F(RocksDbEngineTest, DamageInATableIsNamedWhereItIsRead) {
@@ -287,6 +307,53 @@ TEST_F(RocksDbEngineTest, DamageInATableIsNamedWhereItIsRead) {
   EXPECT_GE(damaged, 2);
   engine = MustOpen();
   EXPECT_TRUE(script.Check(*engine).ok());
+}
+
+// Whatever bytes a store is made of, opening it says so or gives what a script may leave.
+TEST_F(RocksDbEngineTest, RandomDamageIsNeverReadAsSomethingElse) {
+  const StoreScript script(11, "log", /*small=*/true);
+  {
+    auto engine = *OpenRocksDb({.folder = folder_.path(), .write_buffer_bytes = 64 << 10});
+    ScriptState state;
+    for (int i = 0; i < 60; ++i) {
+      ASSERT_TRUE(AppendPatiently(*engine, "log", script.Next(state), Durability::kLog).ok());
+      if (script.SnapshotAfter(state)) {
+        ASSERT_TRUE(SnapshotPatiently(*engine, "log", script.SnapshotOf(state)).ok());
+      }
+    }
+  }
+  std::mt19937_64 random(5);
+  int refused = 0;
+  for (int round = 0; round < 40; ++round) {
+    const ScratchFolder copy;
+    std::filesystem::copy(folder_.path(), copy.path(), std::filesystem::copy_options::recursive);
+    const std::vector<std::string> names = Files();
+    const std::string path = base::JoinPath(copy / "db", names[random() % names.size()]);
+    std::string content = *base::PosixFileSystem()->Read(path);
+    if (content.empty()) continue;
+    const size_t at = random() % content.size();
+    switch (random() % 3) {
+      case 0:
+        content[at] = static_cast<char>(content[at] ^ (1 + random() % 255));
+        break;
+      case 1:
+        content.resize(at);
+        break;
+      default:
+        for (size_t i = at; i < std::min(content.size(), at + 200); ++i) {
+          content[i] = static_cast<char>(random());
+        }
+    }
+    ChangeFile(path, content);
+    auto opened = OpenRocksDb({.folder = copy.path()});
+    absl::Status status = opened.status();
+    if (opened.ok()) status = script.Check(**opened).status();
+    if (status.ok()) continue;
+    ++refused;
+    // The script's own words mean that the engine returned something else without noticing.
+    EXPECT_THAT(status.ToString(), Not(HasSubstr(" is wrong"))) << path;
+  }
+  EXPECT_GT(refused, 5);
 }
 
 TEST_F(RocksDbEngineTest, SpaceComesBackWhenBodiesAreDeleted) {
