@@ -52,7 +52,11 @@ stage() {
 }
 
 build=build/$preset
-if [[ $install == yes ]]; then stage install tools/deps/install.sh; fi
+if [[ $install == yes ]]; then
+  stage install tools/deps/install.sh
+  # So that every run proves that the CUDA build compiles and links (tests/cuda).
+  stage install_cuda tools/deps/cuda.sh
+fi
 stage configure cmake --preset "$preset"
 stage build cmake --build "$build" --parallel "$jobs"
 
