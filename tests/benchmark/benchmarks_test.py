@@ -6,6 +6,7 @@ Usage: benchmarks_test.py FOLDER_OF_PROGRAMS
 
 import ast
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -58,6 +59,28 @@ class BenchmarksTest(unittest.TestCase):
         self.assertGreater(result["seconds_per_block"], 0)
         self.assertGreater(result["resident_after_load_bytes"], result["weights_bytes"])
         self.assertGreaterEqual(result["peak_bytes"], result["resident_after_block_bytes"])
+
+    def test_a_training_step_is_timed_and_its_draws_written(self):
+        (result,) = self.results("learner_benchmark", "step/float32/dtrpo")
+        self.assertEqual(result["pairs"], 8)  # of three steps the first warms up
+        self.assertGreater(result["matmul_fraction"], 0)
+        self.assertLess(result["matmul_fraction"], 1)
+        self.assertGreater(result["peak_bytes"], 0)
+        # Of two answers: the prompt's rows once, each block but the last clean, and noisy those
+        # that have a step to draw.
+        def rows(steps):
+            blocks = [steps[i:i + 4] for i in range(0, len(steps), 4)]
+            return 4 * (len(blocks) - 1 + sum(max(block) > 0 for block in blocks))
+
+        pairs = map(json.loads, (self.folder / "pairs.jsonl").read_text().splitlines())
+        rows = [128 + sum(rows(pair[which]["unmask_step"]) for which in ("chosen", "rejected"))
+                for pair in pairs]
+        self.assertEqual(result["rows_per_pair"], sum(rows[4:12]) / 8)
+        steps = list(map(json.loads, (self.folder / "tokens.jsonl").read_text().splitlines()))
+        self.assertEqual([pair["id"] for step in steps for pair in step["pairs"]],
+                         [f"pair-{i}" for i in range(12)])
+        self.assertAlmostEqual(steps[0]["loss"], math.log(2), places=6)
+        self.assertNotAlmostEqual(steps[2]["loss"], math.log(2), places=3)
 
     def test_the_peer_programs_are_python(self):
         programs = sorted(PEERS.glob("*.py"))

@@ -9,8 +9,6 @@
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 
-#include <chrono>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,24 +23,7 @@
 namespace dtrpo::benchmarks {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 Flags flags;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// A field of /proc/self/status, in bytes: VmRSS, RssAnon, RssFile, VmHWM (the peak of VmRSS).
-double StatusBytes(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    double kibibytes = 0;
-    if (word == field + ":" && status >> kibibytes) return kibibytes * 1024;
-  }
-  DTRPO_CHECK(false) << "no " << field << " in /proc/self/status";
-  return 0;
-}
 
 // Of one sequence, two tokens a step; the first block, whose forward also takes in the prompt,
 // isn't counted.

@@ -16,7 +16,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -37,7 +36,6 @@
 namespace dtrpo::benchmarks {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using diffusion::BlockSampler;
 using diffusion::SampleRequest;
 using diffusion::SampleStatistics;
@@ -95,17 +93,6 @@ void Rollout(benchmark::State& state, torch::Dtype dtype, int32_t batch, const s
   state.counters["sequence_forwards"] = sequence_forwards / runs;
   state.counters["rows"] = sequence_forwards * model.descriptor().block_size / runs;
   if (!flags.tokens_out.empty()) WriteTokens(trajectories);
-}
-
-double Median(std::vector<double> values) {
-  DTRPO_CHECK(!values.empty());
-  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 // The products of one step: every weight matrix once, times rows of its input's width. Of the last

@@ -14,13 +14,38 @@
 
 namespace dtrpo::benchmarks {
 
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double Median(std::vector<double> values) {
+  DTRPO_CHECK(!values.empty());
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+double StatusBytes(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    double kibibytes = 0;
+    if (word == field + ":" && status >> kibibytes) return kibibytes * 1024;
+  }
+  DTRPO_CHECK(false) << "no " << field << " in /proc/self/status";
+  return 0;
+}
+
 int RunBenchmarks(int argc, char** argv, Flags* flags, void (*register_all)()) {
   benchmark::Initialize(&argc, argv);  // takes its own flags out
   CLI::App app("--benchmark_filter, --benchmark_format and so on as in Google Benchmark.");
   app.add_option("--checkpoint", flags->checkpoint, "folder")->required();
   app.add_option("--prompts", flags->prompts, "folder of make_prompts.py")->required();
-  app.add_option("--tokens_out", flags->tokens_out, "JSONL of the last benchmark's answers");
-  app.add_option("--requests", flags->requests, "answers of a run; 0: as many as the batch");
+  app.add_option("--tokens_out", flags->tokens_out,
+                 "JSONL of the last benchmark's answers, or of its training steps");
+  app.add_option("--requests", flags->requests,
+                 "answers of a run (0: as many as the batch), or pairs to train on (0: 3 steps)");
+  app.add_option("--micro_batch_pairs", flags->micro_batch_pairs,
+                 "pairs that share a training step's forward; 0: all");
   app.add_option("--new_tokens_divisor", flags->new_tokens_divisor, "shorter answers")
       ->check(CLI::Range(1, 32));
   app.add_option("--threads", flags->threads)->check(CLI::Range(1, 256))->capture_default_str();

@@ -1,9 +1,10 @@
-// Thread safety: one thread. What the benchmarks of the engine share: their flags, and the requests
-// that tools/peers/make_prompts.py wrote.
+// Thread safety: one thread. What the benchmarks share: their flags, clock and memory, and the
+// requests that tools/peers/make_prompts.py wrote.
 #pragma once
 
 #include <torch/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,12 +18,20 @@ namespace dtrpo::benchmarks {
 // The released sampler's; blocks that are smaller aren't divided.
 inline constexpr int32_t kSubBlock = 8;
 
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start);
+double Median(std::vector<double> values);  // REQUIRES: not empty
+// A field of /proc/self/status, in bytes: VmRSS, RssAnon, RssFile, VmHWM (the peak of VmRSS).
+double StatusBytes(const std::string& field);
+
 struct Flags {
   std::string checkpoint;
   std::string prompts;             // folder of make_prompts.py
   std::string tokens_out;          // empty: nothing is written
-  int32_t requests = 0;            // 0: as many as the batch has room for, at least 2
+  int32_t requests = 0;            // answers, or pairs to train on; 0: the benchmark's own choice
   int32_t new_tokens_divisor = 1;  // shorter answers
+  int32_t micro_batch_pairs = 1;   // of the learner's step
   int32_t threads = 2;
 };
 
