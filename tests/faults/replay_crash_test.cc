@@ -28,6 +28,7 @@
 #include "tests/faults/replay_model.h"
 #include "tests/faults/replay_process.h"
 #include "tests/unit/replay/test_pair.h"
+#include "tests/unit/storage/postgres_server.h"
 
 namespace dtrpo::faults {
 namespace {
@@ -47,6 +48,8 @@ struct Variant {
   v1::ReplaySelector selector;
   int32_t max_uses;
   std::vector<std::string> points;  // each must be hit
+  bool postgres = false;            // else RocksDB
+  double share = 0.5;               // of the kills
 };
 
 std::ostream& operator<<(std::ostream& out, const Variant& variant) { return out << variant.name; }
@@ -55,14 +58,20 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
  protected:
   ReplayCrashTest()
       : seed_(FromEnvironment("DTRPO_SEED", 1)),
-        kills_(FromEnvironment("DTRPO_KILLS", 200) / 2),
+        kills_(static_cast<int64_t>(GetParam().share *
+                                    static_cast<double>(FromEnvironment("DTRPO_KILLS", 200)))),
         folder_(absl::StrCat(::testing::TempDir(), "/replay_crash_", GetParam().name)),
         model_({.publish_every = 2, .max_staleness = 3, .max_uses = GetParam().max_uses}) {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
-    process_ = std::make_unique<ReplayProcess>(
-        folder_, absl::StrCat("engine: rocksdb\npath: \"", folder_,
-                              "/store\"\nrecords_per_snapshot: 40\nwrite_buffer_bytes: 65536\n"));
+    if (GetParam().postgres) server_ = std::make_unique<storage::PostgresServer>();
+    const std::string engine =
+        GetParam().postgres
+            ? absl::StrCat("engine: postgres\npostgres: \"", server_->connection(), "\"\n")
+            : absl::StrCat("engine: rocksdb\npath: \"", folder_,
+                           "/store\"\nwrite_buffer_bytes: 65536\n");
+    process_ = std::make_unique<ReplayProcess>(folder_,
+                                               absl::StrCat(engine, "records_per_snapshot: 40\n"));
   }
 
   // A client of its own for each actor, so that what is lost doesn't depend on the others.
@@ -219,7 +228,8 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     // Rare ones at their first hit, the others anywhere.
     const bool rare = point.find("snapshot") != std::string::npos ||
                       point.find("flush") != std::string::npos ||
-                      point.find("compaction") != std::string::npos;
+                      point.find("compaction") != std::string::npos ||
+                      point.find("takeover") != std::string::npos;
     const uint64_t hit = rare ? 1 : 1 + random.UniformInt(12);
     const auto operations = static_cast<int64_t>(1 + random.UniformInt(40));
     if (named) {
@@ -257,6 +267,7 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
   const int64_t kills_;
   const std::string folder_;
   ReplayModel model_;
+  std::unique_ptr<storage::PostgresServer> server_;
   std::unique_ptr<ReplayProcess> process_;
   absl::Mutex channels_mutex_;
   std::vector<std::unique_ptr<rpc::ChannelFactory>> channels_;
@@ -343,7 +354,16 @@ INSTANTIATE_TEST_SUITE_P(
                               {"replay.before_log", "replay.after_log", "replay.before_confirm",
                                "replay.after_confirm", "replay.before_snapshot",
                                "replay.after_snapshot", "storage.before_sync", "storage.after_sync",
-                               "storage.in_flush", "storage.in_compaction"}}),
+                               "storage.in_flush", "storage.in_compaction"}},
+                      Variant{"postgres",
+                              v1::SYNC,
+                              v1::NEWEST,
+                              1,
+                              {"replay.before_log", "replay.after_log", "replay.before_confirm",
+                               "replay.after_confirm", "storage.before_sync", "storage.after_sync",
+                               "storage.takeover"},
+                              /*postgres=*/true,
+                              /*share=*/0.1}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
