@@ -52,7 +52,7 @@ std::string ProcessGroup::Who() const {
   return absl::StrCat("rank ", options_.rank, " of ", options_.world);
 }
 
-absl::Status ProcessGroup::Broken() const {
+absl::Status ProcessGroup::status() const {
   absl::MutexLock lock(&mutex_);
   return broken_;
 }
@@ -103,7 +103,7 @@ absl::Status ProcessGroup::Join() {
   }).detach();
   const absl::Time deadline = absl::Now() + options_.join_timeout + absl::Seconds(5);
   while (!joining->done.WaitForNotificationWithTimeout(kLookAgain)) {
-    DTRPO_RETURN_IF_ERROR(Broken());
+    DTRPO_RETURN_IF_ERROR(status());
     if (absl::Now() > deadline) return Failed("joining", absl::DeadlineExceededError("no answer"));
   }
   if (!joining->status.ok()) return Failed("joining", joining->status);
@@ -118,7 +118,7 @@ ProcessGroup::Pending ProcessGroup::Start(
     const std::function<std::shared_ptr<Operation>(Backend&)>& call) {
   Pending pending;
   pending.what_ = std::move(what);
-  pending.started_ = Broken();
+  pending.started_ = status();
   if (!pending.started_.ok()) return pending;
   DTRPO_CHECK(backend != nullptr) << "Join() comes first";
   pending.started_ = model::TorchBoundary([&] { pending.operation_ = call(*backend); });
@@ -151,7 +151,7 @@ absl::Status ProcessGroup::Await(Pending& pending) {
   const absl::Time deadline = absl::Now() + options_.timeout;
   const std::shared_ptr<Operation> operation = std::move(pending.operation_);
   for (;;) {
-    DTRPO_RETURN_IF_ERROR(Broken());
+    DTRPO_RETURN_IF_ERROR(status());
     const absl::StatusOr<bool> done =
         model::TorchBoundary([&] { return operation->Wait(kLookAgain); });
     if (!done.ok()) return Failed(pending.what_, done.status());

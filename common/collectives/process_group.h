@@ -79,15 +79,14 @@ class ProcessGroup {
   // The words of all ranks, in order; they may differ in length. Through the CPU.
   absl::StatusOr<std::vector<std::string>> AllGatherBytes(absl::string_view own);
 
-  // Something has failed or was aborted: nothing works any more.
-  bool broken() const { return !Broken().ok(); }
-  absl::Status why_broken() const { return Broken(); }
+  // OK until something has failed or was aborted; then why, and nothing works any more.
+  absl::Status status() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool broken() const { return !status().ok(); }
 
   // Breaks off what is under way, and everything later, with `why`.
   void Abort(const std::string& why) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  absl::Status Broken() const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Failed(absl::string_view what, absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
   Pending Start(std::string what, std::shared_ptr<Backend> backend,
                 const std::function<std::shared_ptr<Operation>(Backend&)>& call);

@@ -123,7 +123,7 @@ void LearnerWorker::AwaitWhoWasLost(const v1::JobRef& job, LearnerPeers& peers,
     stop_.SleepFor(*deps_.clock, kLookAgain);
   }
   if (stop_.stopped()) return;
-  const absl::Status told = peers.LoseAttempt(std::string(group.why_broken().message()),
+  const absl::Status told = peers.LoseAttempt(std::string(group.status().message()),
                                               deps_.clock->Now() + options_.call_timeout);
   if (!told.ok()) base::LogWarning("the coordinator wasn't told", {{"error", told}});
 }
