@@ -96,6 +96,90 @@ TEST(PreferenceLossTest, PolicyEqualToTheReferenceGivesLogTwo) {
   }
 }
 
+// Every loss with every objective: without a difference, the constants of its formula.
+TEST(PreferenceLossTest, VersionZeroGivesTheConstantOfEachLossWithEachObjective) {
+  using trajectory::PlanKind;
+  for (const PlanKind kind :
+       {PlanKind::kDtrpo, PlanKind::kExact, PlanKind::kVrpo, PlanKind::kRandomMask}) {
+    const auto batch = MakeBatch(2, {.kind = kind, .draws = 2, .behaviour_states = true});
+    const torch::Tensor policy = RandomLogProbs(Targets(*batch), 1);
+    job::ObjectiveSpec objective = Plain();
+    objective.beta = 0.2;
+    objective.staleness_correction = job::StalenessCorrection::kRejectedRatio;
+    EXPECT_NEAR(Loss(*batch, policy, policy, objective).loss.item<double>(), std::log(2.0), 1e-12);
+    objective.label_smoothing = 0.3;
+    EXPECT_NEAR(Loss(*batch, policy, policy, objective).loss.item<double>(), std::log(2.0), 1e-12);
+    objective.label_smoothing = 0;
+    objective.loss = job::PreferenceLossKind::kIpo;
+    EXPECT_NEAR(Loss(*batch, policy, policy, objective).loss.item<double>(), 1 / 0.16, 1e-12);
+  }
+}
+
+TEST(PreferenceLossTest, IpoAndLabelSmoothingAreThoseOfTheFormula) {
+  const auto batch = MakeBatch(2, {});
+  const torch::Tensor policy = RandomLogProbs(Targets(*batch), 1);
+  const torch::Tensor reference = RandomLogProbs(Targets(*batch), 2);
+  job::ObjectiveSpec objective = Plain();
+  objective.beta = 0.7;
+  const PreferenceLoss plain = Loss(*batch, policy, reference, objective);
+  objective.label_smoothing = 0.1;
+  const PreferenceLoss smooth = Loss(*batch, policy, reference, objective);
+  objective.label_smoothing = 0;
+  objective.loss = job::PreferenceLossKind::kIpo;
+  const PreferenceLoss ipo = Loss(*batch, policy, reference, objective);
+  for (size_t i = 0; i < 2; ++i) {
+    const PairTerms& pair = plain.pairs[i];
+    const double d = pair.log_ratio_chosen - pair.log_ratio_rejected;
+    const auto softplus = [](double x) { return std::log1p(std::exp(x)); };
+    EXPECT_NEAR(pair.preference_loss, softplus(-0.7 * d), 1e-12);
+    EXPECT_NEAR(smooth.pairs[i].preference_loss, 0.9 * softplus(-0.7 * d) + 0.1 * softplus(0.7 * d),
+                1e-12);
+    EXPECT_NEAR(ipo.pairs[i].preference_loss, (d - 1 / 1.4) * (d - 1 / 1.4), 1e-12);
+    EXPECT_NEAR(ipo.pairs[i].margin, 0.7 * d, 1e-12);
+  }
+}
+
+// The correction of random masks: rho from the states that were sampled, on the gradient of those
+// that weren't.
+TEST(PreferenceLossTest, TheCorrectionOfRandomMasksScalesTheirGradientByTheSampledStatesRatio) {
+  using trajectory::PlanKind;
+  for (const PlanKind kind : {PlanKind::kVrpo, PlanKind::kRandomMask}) {
+    const auto batch = MakeBatch(1, {.kind = kind, .draws = 2, .behaviour_states = true});
+    const torch::Tensor policy = RandomLogProbs(Targets(*batch), 1);
+    const torch::Tensor reference = RandomLogProbs(Targets(*batch), 2);
+    for (float& x : batch->pairs[0].rejected.behaviour_logprob) x = -0.4f;
+    job::ObjectiveSpec corrected = Plain();
+    corrected.staleness_correction = job::StalenessCorrection::kRejectedRatio;
+    const std::vector<double> p = HostNumbers(policy);
+    const std::vector<double> with = HostNumbers(GradientAt(*batch, policy, reference, corrected));
+    const std::vector<double> plain = HostNumbers(GradientAt(*batch, policy, reference, Plain()));
+    const size_t chosen = static_cast<size_t>(batch->plans[0].target_count);
+    const MaskPlan& plan = batch->plans[1];
+    const std::vector<PlannedTarget> targets = PlannedTargets(plan);
+    double exponent = 0;
+    for (size_t j = 0; j < targets.size(); ++j) {
+      const bool sampled = targets[j].state == kFirstTokenState ||
+                           plan.blocks[targets[j].block].states[targets[j].state].step >= 1;
+      if (sampled) exponent += p[chosen + j] + 0.4f;
+    }
+    const double rho = std::min(1.0, std::exp(exponent));
+    EXPECT_LT(rho, 0.99);
+    EXPECT_NEAR(Loss(*batch, policy, reference, corrected).pairs[0].rho, rho, 1e-9);
+    for (size_t j = 0; j < targets.size(); ++j) {
+      EXPECT_NEAR(with[chosen + j], rho * plain[chosen + j], 1e-12);
+    }
+  }
+}
+
+TEST(PreferenceLossTest, ACorrectionWithoutBehaviourStatesIsRefused) {
+  const auto batch = MakeBatch(1, {.kind = trajectory::PlanKind::kVrpo});
+  batch->pairs[0].id = "pair-7";
+  const torch::Tensor policy = RandomLogProbs(Targets(*batch), 1);
+  const auto loss = ComputePreferenceLoss(batch->inputs, policy, policy, {}, 1);
+  EXPECT_EQ(loss.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(loss.status().message()), HasSubstr("pair-7"));
+}
+
 TEST(PreferenceLossTest, ValueIsThatOfTheFormula) {
   const auto batch = MakeBatch(2, {.draws = 2});
   const torch::Tensor policy = RandomLogProbs(Targets(*batch), 1);
