@@ -130,6 +130,9 @@ class FakePeers : public LearnerPeers {
                               int64_t step, absl::Time) override {
     return Act(absl::StrCat(succeeded ? "finished " : "failed ", step, ": ", reason));
   }
+  absl::Status LoseAttempt(const std::string& reason, absl::Time) override {
+    return Act(absl::StrCat("attempt lost: ", reason));
+  }
 
  private:
   absl::Status Answer(const std::string& call) {

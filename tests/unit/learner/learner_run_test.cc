@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/atomic_file.h"
 #include "common/base/fake_metrics.h"
 #include "common/base/retry_after.h"
 #include "common/checkpoint/retention.h"
@@ -355,6 +356,36 @@ TEST_F(LearnerRunTest, ACheckpointOfAnotherJobIsRefusedWithWords) {
   EXPECT_THAT(peers_->calls(),
               ElementsAre(AllOf(StartsWith("failed "), HasSubstr(path), HasSubstr("of job sub-7"),
                                 HasSubstr("job job can't resume"))));
+}
+
+TEST_F(LearnerRunTest, ACheckpointOfAnotherModelOrFormatIsRefusedWithWords) {
+  const std::string other = folder_ + "/other", path = folder_ + "/foreign";
+  support::WriteTinyCheckpoint(other, {.tied = false});
+  const auto folder = checkpoint::CheckpointFolder::Open(other);
+  ASSERT_TRUE(folder.ok());
+  const auto model = support::LoadModel(other);
+  training::AdamW optimizer(model->NamedParameters(), {});
+  ASSERT_TRUE(training::WriteTrainingCheckpoint(base::PosixFileSystem(), path, *model, *folder,
+                                                &optimizer,
+                                                {.job_id = kJob, .job_hash = "hash", .step = 2})
+                  .ok());
+  ASSERT_TRUE(MakeRun(*peers_, path, 2)->Run().ok());
+  EXPECT_THAT(peers_->calls(),
+              ElementsAre(AllOf(StartsWith("failed "), HasSubstr(path),
+                                HasSubstr("is of another model"), HasSubstr("untied head"))));
+
+  const auto peers = MakePeers();
+  const std::string checkpoint = TrainUpTo(2, *peers);
+  const std::string state = base::JoinPath(checkpoint, "training_state.json");
+  std::string text = Read(checkpoint, "training_state.json");
+  const size_t at = text.find("\"format\": 1");
+  ASSERT_NE(at, text.npos);
+  text.replace(at, 11, "\"format\": 9");
+  ASSERT_TRUE(base::WriteFileAtomically(base::PosixFileSystem(), state, text).ok());
+  const auto rest = MakePeers();
+  ASSERT_TRUE(MakeRun(*rest, checkpoint, 2)->Run().ok());
+  EXPECT_THAT(rest->calls(), ElementsAre(AllOf(StartsWith("failed "), HasSubstr(state),
+                                               HasSubstr("format 9 isn't 1"))));
 }
 
 TEST_F(LearnerRunTest, APlainModelFolderIsNoCheckpointToResumeFrom) {
