@@ -1,6 +1,7 @@
 // The reference and the replay store die without a word.
 #include <signal.h>
 
+#include "absl/strings/str_cat.h"
 #include "tests/integration/loop_test.h"
 
 namespace dtrpo {
@@ -46,6 +47,28 @@ TEST_F(KilledServiceTest, KilledReplayDelaysTheJobAndNothingElse) {
   EXPECT_EQ(prompts.consumed() + prompts.no_pair() + prompts.failed() + prompts.cancelled(),
             prompts.issued());
   EXPECT_EQ(prompts.failed(), 0);
+}
+
+// The workers go on with what they have, and the coordinator finds its job in its log.
+TEST_F(KilledServiceTest, KilledCoordinatorDelaysTheJobAndNothingElse) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartCluster());
+  const auto id = cluster_->Submit(task_.Job("blue", /*steps=*/30, /*learning_rate=*/1e-4));
+  ASSERT_TRUE(id.ok()) << id.status();
+  for (int64_t step : {4, 12, 20}) {
+    const auto there = cluster_->Await(*id, absl::StrCat("step ", step),
+                                       [step](const auto& job) { return job.step() >= step; });
+    ASSERT_TRUE(there.ok()) << there.status();
+    cluster_->Signal("coordinator", SIGKILL);
+  }
+  const auto job = cluster_->AwaitEnd(*id, absl::Seconds(120));
+  ASSERT_TRUE(job.ok()) << job.status() << cluster_->LogTails();
+  EXPECT_EQ(cluster_->Member("coordinator").restarts, 3);
+  EXPECT_EQ(job->state(), v1::SUCCEEDED) << job->reason();
+  EXPECT_EQ(job->attempt(), 1);
+  ASSERT_EQ(job->steps_size(), 30);
+  for (int i = 0; i < job->steps_size(); ++i) EXPECT_EQ(job->steps(i).step(), i + 1);
+  ExpectExactSums(*job);
 }
 
 // With durability memory: the job goes on from its checkpoint with new pairs.

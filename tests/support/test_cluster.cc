@@ -19,6 +19,7 @@ namespace {
 
 constexpr absl::Duration kLookEvery = absl::Milliseconds(30);
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
+constexpr absl::Duration kLookTimeout = absl::Seconds(3);
 constexpr size_t kTailLines = 15;
 
 rpc::ChannelOptions AsClient() {
@@ -70,9 +71,15 @@ absl::StatusOr<v1::JobStatus> TestCluster::Await(const std::string& job_id, cons
   bool is_so = false;
   TendUntil(
       [&] {
-        status = Get(job_id);
+        // Short, so that a coordinator that died is started again meanwhile.
+        status = client_->Get(job_id, /*include_steps=*/false, absl::Now() + kLookTimeout);
         is_so = status.ok() && wanted(*status);
-        return !status.ok() || is_so || IsOver(*status);
+        // A coordinator that is being started again answers nothing for a while.
+        if (!status.ok()) {
+          return !absl::IsUnavailable(status.status()) &&
+                 !absl::IsDeadlineExceeded(status.status());
+        }
+        return is_so || IsOver(*status);
       },
       timeout);
   DTRPO_RETURN_IF_ERROR(status.status());

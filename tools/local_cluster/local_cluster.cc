@@ -68,13 +68,15 @@ absl::Status LocalCluster::StartAll() {
   for (const char* sub : {"config", "logs", "ports", "store"}) {
     DTRPO_RETURN_IF_ERROR(files->MakeDirectories(absl::StrCat(options_.dir, "/", sub)));
   }
-  // The coordinator knows the jobs of its own life only, so what a cluster before left in the store
-  // belongs to nobody, and a new job may get the id of an old one.
-  std::error_code removed;
-  std::filesystem::remove_all(ReplayFolder(), removed);
-  if (removed) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(ReplayFolder(), ": can't be removed: ", removed.message()));
+  // A cluster begins without jobs. What a cluster before left goes from both stores, since a job's
+  // pairs mean nothing without the job.
+  for (const std::string& folder : {ReplayFolder(), CoordinatorFolder()}) {
+    std::error_code removed;
+    std::filesystem::remove_all(folder, removed);
+    if (removed) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(folder, ": can't be removed: ", removed.message()));
+    }
   }
   for (const char* kind : kKinds) {
     const bool is_rollout = std::string(kind) == "rollout";
@@ -118,11 +120,13 @@ LocalCluster::Service* LocalCluster::Find(const std::string& kind) const {
 }
 
 std::string LocalCluster::ReplayFolder() const { return options_.dir + "/store/replay"; }
+std::string LocalCluster::CoordinatorFolder() const { return options_.dir + "/store/coordinator"; }
 
 std::string LocalCluster::ConfigOf(const Service& service) const {
   std::string yaml;
   if (service.kind == "coordinator") {
-    absl::StrAppend(&yaml, "replay: [\"", Find("replay")->address, "\"]\n");
+    absl::StrAppend(&yaml, "replay: [\"", Find("replay")->address, "\"]\npath: \"",
+                    CoordinatorFolder(), "\"\n");
   } else if (service.kind == "replay") {
     absl::StrAppend(&yaml, "engine: rocksdb\npath: \"", ReplayFolder(), "\"\n");
   } else {

@@ -5,7 +5,7 @@
 //   <dir>/config/<name>.yaml   what each was started with
 //   <dir>/logs/<name>.log      its output, appended to over restarts
 //   <dir>/ports/<name>.json    the ports it bound
-//   <dir>/store/replay         the replay store; made anew by each Start
+//   <dir>/store/               of the replay store and the coordinator; made anew by each Start
 //   <dir>/cluster.json         names, pids and addresses, rewritten at each change
 //
 // A service that dies is started again with back-off, on the same port, and the log says so.
@@ -79,6 +79,7 @@ class LocalCluster {
   absl::Status AwaitPorts(Service& service) const;
   std::string ConfigOf(const Service& service) const;
   std::string ReplayFolder() const;
+  std::string CoordinatorFolder() const;
   int ThreadsOf(const std::string& kind) const;
   absl::Status WriteClusterFile() const;
   Service* Find(const std::string& kind) const;
