@@ -3,7 +3,6 @@
 // layout (steps).
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -181,8 +180,10 @@ absl::Status CheckFinish(const Refusal& refuse, const Trajectory& t) {
 absl::Status CheckSteps(const Refusal& refuse, const Trajectory& t) {
   const bool has_first_token = t.sampler.first_token != FirstToken::kNone;
   bool masks_before = false;
+  std::vector<char> seen;  // by step; a replay store validates every token that is inserted
   for (const ResponseBlock& block : ResponseBlocks(t)) {
-    std::set<int32_t> steps;
+    seen.assign(t.block_size + 1, 0);
+    int32_t distinct = 0, last = 0;  // steps from 1 on
     bool masks = false;
     for (int64_t i = block.begin; i < block.end; ++i) {
       const int32_t step = t.unmask_step[i];
@@ -206,11 +207,14 @@ absl::Status CheckSteps(const Refusal& refuse, const Trajectory& t) {
         return refuse("unmask_step", step, " at ", i, ", the first token of a block, which ",
                       "sampler.first_token says was committed at step 0");
       }
-      if (step >= 1) steps.insert(step);
+      if (step < 1) continue;
+      distinct += seen[step] == 0;
+      seen[step] = 1;
+      last = std::max(last, step);
     }
-    if (!steps.empty() && *steps.rbegin() != static_cast<int32_t>(steps.size())) {
-      return refuse("unmask_step", "the block at ", block.begin, " has ", steps.size(),
-                    " distinct steps but its last is ", *steps.rbegin());
+    if (last != distinct) {
+      return refuse("unmask_step", "the block at ", block.begin, " has ", distinct,
+                    " distinct steps but its last is ", last);
     }
     masks_before = masks_before || masks;
   }
