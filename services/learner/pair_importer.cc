@@ -16,7 +16,8 @@
 namespace dtrpo::learner {
 namespace {
 
-constexpr absl::Duration kMaxBackoff = absl::Seconds(1);
+// A store that is full now has room again after the next step.
+constexpr absl::Duration kMaxBackoff = absl::Milliseconds(200);
 constexpr absl::Duration kProgressEvery = absl::Seconds(10);
 constexpr int64_t kDefaultHeldOut = 256;
 

@@ -1,5 +1,7 @@
 // Jobs of preference pairs: without any rollout service, beside prompts, and with an importer that
 // is killed.
+#include <signal.h>
+
 #include <algorithm>
 #include <map>
 
@@ -143,6 +145,25 @@ TEST_F(OfflineJobTest, AKilledImporterImportsNothingTwiceAndLosesNothing) {
   EXPECT_EQ(ReplayMetric("dtrpo_replay_inserted_pairs_total"), 15 * 8);
   EXPECT_EQ(ReplayMetric("dtrpo_replay_consumed_pairs_total"), 15 * 8);
   EXPECT_EQ(ReplayMetric("dtrpo_replay_formed_batches_total"), 15);
+}
+
+// The store keeps what it confirmed, and the importer waits for it to come back.
+TEST_F(OfflineJobTest, AKilledReplayStoreLosesNoImportedPair) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask(/*base_steps=*/1));
+  ASSERT_NO_FATAL_FAILURE(WritePairs(60));
+  ASSERT_NO_FATAL_FAILURE(StartCluster({.rollouts = 0}));
+  const auto id = cluster_->Submit(Job(/*steps=*/40, /*learning_rate=*/1e-4));
+  ASSERT_TRUE(id.ok()) << id.status();
+  const auto under_way =
+      cluster_->Await(*id, "step 5", [](const v1::JobStatus& job) { return job.step() >= 5; });
+  ASSERT_TRUE(under_way.ok()) << under_way.status();
+  cluster_->Signal("replay", SIGKILL);
+  const auto job = cluster_->AwaitEnd(*id);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->state(), v1::SUCCEEDED) << job->reason();
+  EXPECT_EQ(job->attempt(), 1);
+  ExpectExactPairs(*job, /*lines=*/64, /*consumed=*/40 * 8);
+  EXPECT_EQ(job->pairs().imported(), 40 * 8);
 }
 
 TEST_F(OfflineJobTest, EpochsEndTheJobWithAShortBatch) {
