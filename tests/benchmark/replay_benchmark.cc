@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "tests/benchmark/replay_backend.h"
@@ -40,6 +42,22 @@ int64_t ResidentBytes(pid_t pid) {
   int64_t total = 0, resident = 0;
   file >> total >> resident;
   return resident * sysconf(_SC_PAGESIZE);
+}
+
+// Of the process so far, user and system.
+double CpuSeconds(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::string line;
+  std::getline(file, line);
+  // Behind the program's name, which may hold blanks: state, then numbers.
+  const std::vector<std::string> fields =
+      absl::StrSplit(line.substr(std::min(line.size(), line.rfind(')') + 2)), ' ');
+  int64_t user = 0, system = 0;
+  if (fields.size() < 13 || !absl::SimpleAtoi(fields[11], &user) ||
+      !absl::SimpleAtoi(fields[12], &system)) {
+    return 0;
+  }
+  return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 // How often a second this disk makes 6 KiB durable, one after the other.
@@ -105,6 +123,7 @@ class Benchmark {
     std::vector<std::unique_ptr<ReplayWriter>> all;
     for (int i = 0; i < writers; ++i) all.push_back(backend->MakeWriter(i));
     for (auto& writer : all) failed = failed || !writer->Insert(in_flight, in_flight);  // connects
+    const double cpu = CpuSeconds(backend->server_pid());
     const absl::Time begin = absl::Now();
     std::vector<std::thread> threads;
     for (auto& writer : all) {
@@ -124,6 +143,8 @@ class Benchmark {
            {"writers", writers},
            {"in_flight", in_flight},
            {"items_per_second", rate},
+           {"server_cpu_us_per_item",
+            1e6 * (CpuSeconds(backend->server_pid()) - cpu) / static_cast<double>(inserted)},
            {"mb_per_second", rate * 12 * static_cast<double>(tokens) / 1e6}});
     return !failed;
   }
@@ -135,6 +156,7 @@ class Benchmark {
     const auto sampler = backend->MakeSampler();
     if (!sampler->Sample(64)) return false;
     int64_t sampled = 0;
+    const double cpu = CpuSeconds(backend->server_pid());
     const absl::Time begin = absl::Now();
     while (Seconds(begin) < flags_.seconds) {
       if (!sampler->Sample(512)) return false;
@@ -144,6 +166,8 @@ class Benchmark {
            {"bytes", 12 * tokens},
            {"selector", selector},
            {"stored", stored},
+           {"server_cpu_us_per_item",
+            1e6 * (CpuSeconds(backend->server_pid()) - cpu) / static_cast<double>(sampled)},
            {"items_per_second", static_cast<double>(sampled) / Seconds(begin)}});
     return true;
   }
