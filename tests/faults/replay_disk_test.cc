@@ -90,7 +90,7 @@ TEST_F(ReplayDiskTest, AFullDiskRefusesInsertsWithAReasonAndKeepsWhatWasConfirme
   ASSERT_TRUE(Insert(0, Soon()).ok());
   process_->Kill();
   ASSERT_TRUE(Start("storage.disk_full:error").ok());
-  const absl::Status full = Insert(1, absl::Now() + absl::Seconds(3)).status();
+  const absl::Status full = Insert(1, absl::Now() + absl::Seconds(8)).status();
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted) << full;
   EXPECT_EQ(base::GetReason(full), "disk_full");
   EXPECT_EQ(Items(), 1);  // it still answers
@@ -119,7 +119,7 @@ TEST_F(ReplayDiskTest, AFailingDiskEndsTheProcessWithTheReasonAndTheNextStartHas
   ASSERT_NO_FATAL_FAILURE(Open());
   std::set<int64_t> confirmed;
   for (int64_t prompt = 0; prompt < 6; ++prompt) {
-    if (Insert(prompt, absl::Now() + absl::Seconds(2)).ok()) confirmed.insert(prompt);
+    if (Insert(prompt, absl::Now() + absl::Seconds(5)).ok()) confirmed.insert(prompt);
   }
   EXPECT_FALSE(confirmed.empty());
   EXPECT_LT(confirmed.size(), 6u);
