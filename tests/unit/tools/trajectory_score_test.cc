@@ -77,6 +77,23 @@ TEST(TrajectoryScoreTest, AsManyDrawsAsStepsGiveTheExactSum) {
   EXPECT_THAT(Score(Example(), options).logprob, DoubleEq(-10));
 }
 
+// A pair of masks of block 1: both of its tokens with weight 1/2, one of them with weight 1.
+TEST(TrajectoryScoreTest, RandomMasksEstimateTheElboAndSayHowManyTokensEachMasks) {
+  trajectory::MaskPlanOptions options;
+  options.kind = trajectory::PlanKind::kVrpo;
+  options.draws = 2;
+  const TrajectoryScore score = Score(Example(), options);
+  const BlockScore& block = score.blocks.at(1);
+  EXPECT_THAT(block.masked, ::testing::UnorderedElementsAre(1, 2));
+  EXPECT_TRUE(block.drawn_steps.empty());
+  const size_t one = block.masked[0] == 1 ? 0 : 1;
+  EXPECT_DOUBLE_EQ(block.terms[1 - one], -3 - 4);
+  EXPECT_DOUBLE_EQ(score.logprob, -1 - 2 + block.terms[one] + block.terms[1 - one] / 2);
+  const auto line = nlohmann::json::parse(ToJsonLine(score));
+  EXPECT_EQ(line["blocks"][1]["masked"].size(), 2u);
+  EXPECT_FALSE(line.contains("token_logprob"));
+}
+
 TEST(TrajectoryScoreTest, JsonNamesEveryField) {
   trajectory::MaskPlanOptions options;
   options.kind = trajectory::PlanKind::kExact;
