@@ -13,6 +13,7 @@
 #include "common/base/check.h"
 #include "common/base/philox.h"
 #include "common/base/status_macros.h"
+#include "common/model/device.h"
 #include "common/model/torch_boundary.h"
 #include "common/trajectory/block_layout.h"
 
@@ -192,7 +193,7 @@ torch::Tensor SamplingRun::Forward(const StepBatch& batch, const std::vector<int
   ++sampler_->statistics_.forwards;
   const int64_t stored = std::ssize(filled);
   if (stored > 0) {
-    last_rows_.index_copy_(0, torch::tensor(filled, torch::kInt64).to(last_rows_.device()),
+    last_rows_.index_copy_(0, model::IndexTensor(filled, last_rows_.device()),
                            outputs.narrow(0, 0, stored));
   }
   return outputs.narrow(0, stored, batch.outputs() - stored);
@@ -216,7 +217,7 @@ torch::Tensor SamplingRun::HiddenOf(absl::Span<const Source> sources,
   }
   if (pages.empty()) return outputs;
   const auto index = [this](const std::vector<int64_t>& values) {
-    return torch::tensor(values, torch::kInt64).to(last_rows_.device());
+    return model::IndexTensor(values, last_rows_.device());
   };
   const torch::Tensor stored = last_rows_.index_select(0, index(pages));
   if (!outputs.defined()) return stored;

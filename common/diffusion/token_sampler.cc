@@ -5,6 +5,8 @@
 #include <limits>
 #include <tuple>
 
+#include "common/model/device.h"
+
 namespace dtrpo::diffusion {
 namespace {
 
@@ -46,9 +48,10 @@ std::vector<Candidate> TokenSampler::Pick(torch::Tensor logits,
       uniforms.data_ptr<double>()[i] = draws[i].uniform;
       greedy.data_ptr<bool>()[i] = draws[i].greedy;
     }
-    const torch::Tensor columns = DrawColumns(filtered.probabilities, uniforms.to(scores.device()));
+    const torch::Tensor columns =
+        DrawColumns(filtered.probabilities, model::ToDevice(uniforms, scores.device()));
     const torch::Tensor drawn = filtered.ids.defined() ? filtered.ids.gather(1, columns) : columns;
-    tokens = torch::where(greedy.to(scores.device()), tokens, drawn.squeeze(1));
+    tokens = torch::where(model::ToDevice(greedy, scores.device()), tokens, drawn.squeeze(1));
   }
 
   std::vector<Candidate> candidates(rows);

@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/dtrpo/plan_weights.h"
+#include "common/model/device.h"
 
 namespace dtrpo::objective {
 
@@ -14,8 +15,8 @@ torch::Tensor WeightedSums(const torch::Tensor& values,
     owners.insert(owners.end(), weights[y].size(), static_cast<int64_t>(y));
   }
   DTRPO_CHECK_EQ(values.numel(), static_cast<int64_t>(flat.size()));
-  const auto weight = torch::tensor(flat, torch::kFloat64).to(values.device());
-  const auto owner = torch::tensor(owners, torch::kInt64).to(values.device());
+  const auto weight = model::ToDevice(torch::tensor(flat, torch::kFloat64), values.device());
+  const auto owner = model::IndexTensor(owners, values.device());
   // Sums in float64: a long answer adds thousands of terms of both signs.
   // What weighs nothing may be infinite.
   const torch::Tensor terms = torch::where(weight == 0, 0.0, weight * values.to(torch::kFloat64));

@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/dtrpo/log_ratio.h"
 #include "common/dtrpo/plan_weights.h"
+#include "common/model/device.h"
 #include "common/model/torch_boundary.h"
 
 namespace dtrpo::objective {
@@ -50,7 +51,7 @@ torch::Tensor RejectedRatios(absl::Span<const PairInput> pairs, const torch::Ten
   }
   const torch::Tensor detached = policy.detach().to(torch::kFloat64);
   const torch::Tensor difference =
-      detached - torch::tensor(behaviour, torch::kFloat64).to(detached.device());
+      detached - model::ToDevice(torch::tensor(behaviour, torch::kFloat64), detached.device());
   const torch::Tensor exponent =
       WeightedSums(difference, weights).view({-1, 2}).select(/*dim=*/1, /*index=*/1);
   return exponent.exp().clamp_max(1);
@@ -75,7 +76,8 @@ PreferenceLoss Compute(absl::Span<const PairInput> pairs, const torch::Tensor& p
     plans.push_back(input.rejected_plan);
   }
   const torch::Tensor ratios =
-      LogRatios(plans, policy, reference.detach(), objective).view({-1, 2});
+      LogRatios(plans, policy, model::ToDevice(reference.detach(), policy.device()), objective)
+          .view({-1, 2});
   const torch::Tensor chosen = ratios.select(/*dim=*/1, /*index=*/0);
   torch::Tensor rejected = ratios.select(/*dim=*/1, /*index=*/1);
   torch::Tensor rho = torch::ones_like(rejected.detach());
@@ -93,11 +95,12 @@ PreferenceLoss Compute(absl::Span<const PairInput> pairs, const torch::Tensor& p
 
   PreferenceLoss result;
   result.loss = total / static_cast<double>(global_pairs);
-  const std::vector<double> r = HostNumbers(ratios), m = HostNumbers(margin),
-                            p = HostNumbers(preference), c = HostNumbers(cross_entropy),
-                            w = HostNumbers(rho);
+  // In one copy: each waits for the device. [pairs, terms].
+  const std::vector<double> terms = HostNumbers(
+      torch::cat({ratios, torch::stack({margin, preference, cross_entropy, rho}, 1)}, 1).detach());
   for (size_t i = 0; i < pairs.size(); ++i) {
-    result.pairs.push_back({r[2 * i], r[2 * i + 1], m[i], p[i], c[i], w[i]});
+    const double* t = &terms[6 * i];
+    result.pairs.push_back({t[0], t[1], t[2], t[3], t[4], t[5]});
   }
   return result;
 }

@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/dtrpo/remask.h"
 #include "common/dtrpo/whole_states.h"
+#include "common/model/device.h"
 #include "common/model/target_log_probs.h"
 #include "common/model/torch_boundary.h"
 
@@ -34,8 +35,7 @@ absl::StatusOr<std::vector<RemaskedBatch>> LayOut(const checkpoint::ModelDescrip
 torch::Tensor ScoreBatch(const model::Transformer& model, RemaskedBatch batch) {
   batch.rows.output_rows = std::move(batch.target_rows);
   const torch::Tensor hidden = model.Forward(batch.rows);
-  const torch::Tensor targets =
-      torch::tensor(batch.target_tokens, torch::kInt64).to(hidden.device());
+  const torch::Tensor targets = model::IndexTensor(batch.target_tokens, hidden.device());
   return model::TargetLogProbs(model, hidden, targets, model.descriptor().mask_id);
 }
 
@@ -51,7 +51,7 @@ absl::StatusOr<torch::Tensor> ScoreTargets(const model::Transformer& model,
     for (RemaskedBatch& batch : batches) {
       if (!batch.target_rows.empty()) scores.push_back(ScoreBatch(model, std::move(batch)));
     }
-    return scores.empty() ? torch::zeros({0}) : torch::cat(scores);
+    return scores.empty() ? torch::zeros({0}, torch::device(model.device())) : torch::cat(scores);
   });
 }
 

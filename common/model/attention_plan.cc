@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "common/model/device.h"
+
 namespace dtrpo::model {
 namespace {
 
@@ -119,10 +121,6 @@ bool Consecutive(const std::vector<int64_t>& values) {
   return true;
 }
 
-torch::Tensor ToTensor(const std::vector<int64_t>& values, const torch::Device& device) {
-  return torch::tensor(values, torch::kInt64).to(device);
-}
-
 std::vector<int64_t> Picked(const std::vector<int64_t>& values, const std::vector<int64_t>& index) {
   std::vector<int64_t> result;
   result.reserve(index.size());
@@ -156,7 +154,7 @@ std::vector<AttentionGroup> Groups(const std::vector<std::vector<Query>>& groupe
     if (Consecutive(keys)) {
       group.key_begin = keys.front();
     } else {
-      group.key_index = ToTensor(keys, device);
+      group.key_index = IndexTensor(keys, device);
     }
     groups.push_back(std::move(group));
   }
@@ -177,21 +175,21 @@ AttentionPlan AttentionPlan::Build(const RowBatch& batch, int64_t cache_capacity
 
   AttentionPlan plan;
   plan.groups = Groups(grouped, key_row, device);
-  plan.token_ids = ToTensor(Picked(batch.token_ids, order), device);
-  plan.positions = ToTensor(Picked(batch.positions, order), device);
-  if (cached) plan.cache_rows = ToTensor(Picked(batch.cache_rows, order), device);
+  plan.token_ids = IndexTensor(Picked(batch.token_ids, order), device);
+  plan.positions = IndexTensor(Picked(batch.positions, order), device);
+  if (cached) plan.cache_rows = IndexTensor(Picked(batch.cache_rows, order), device);
   if (!batch.output_rows.has_value()) {
     plan.last_groups = plan.groups;
-    if (!Consecutive(order)) plan.restore = ToTensor(plan_row, device);
+    if (!Consecutive(order)) plan.restore = IndexTensor(plan_row, device);
     return plan;
   }
 
   const std::vector<std::vector<Query>> asking = GroupByShape(OutputRows(batch));
   const std::vector<int64_t> last_order = Order(asking);  // last layer's row -> batch's row
   plan.last_groups = Groups(asking, key_row, device);
-  plan.last_rows = ToTensor(Picked(plan_row, last_order), device);
+  plan.last_rows = IndexTensor(Picked(plan_row, last_order), device);
   if (last_order != *batch.output_rows) {
-    plan.restore = ToTensor(Picked(Inverse(last_order, rows), *batch.output_rows), device);
+    plan.restore = IndexTensor(Picked(Inverse(last_order, rows), *batch.output_rows), device);
   }
   return plan;
 }

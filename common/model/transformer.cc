@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/model/attention_plan.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/device.h"
 #include "common/model/head.h"
 #include "common/model/layer.h"
 #include "common/model/lora.h"
@@ -34,10 +35,12 @@ int64_t KvCache::RowBytes(const ModelDescriptor& descriptor, torch::Dtype dtype)
          static_cast<int64_t>(c10::elementSize(dtype));
 }
 
-Transformer::Transformer(ModelDescriptor descriptor, TransformerWeights weights, bool requires_grad)
+Transformer::Transformer(ModelDescriptor descriptor, TransformerWeights weights,
+                         const LoadOptions& options)
     : descriptor_(std::move(descriptor)), weights_(std::move(weights)) {
   for (Parameter& parameter : ParametersOf(descriptor_, weights_)) {
-    if (requires_grad) *parameter.tensor = parameter.tensor->detach().requires_grad_();
+    *parameter.tensor = ToDevice(*parameter.tensor, options.device);
+    if (options.requires_grad) *parameter.tensor = parameter.tensor->detach().requires_grad_();
     named_.emplace_back(std::move(parameter.name), *parameter.tensor);
   }
   for (const AdapterPlace& place : AdaptersOf(descriptor_, weights_)) {
@@ -62,9 +65,13 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
                            base::Annotate(BorrowTensor(view.data, view.shape, dtype, owner), what));
     // Trained parameters are written to, which a mapped file can't be. Copies are made one by one
     // and their originals let go, so that loading never needs both in memory.
-    if (dtype != options.dtype || options.requires_grad) {
-      DTRPO_RETURN_IF_ERROR(TorchBoundary(
-          [&] { tensor = tensor.to(options.dtype, /*non_blocking=*/false, /*copy=*/true); }));
+    // Likewise for a device's memory.
+    const bool placed_elsewhere = !options.device.is_cpu();
+    if (dtype != options.dtype || options.requires_grad || placed_elsewhere) {
+      DTRPO_RETURN_IF_ERROR(TorchBoundary([&] {
+        const bool copy = !placed_elsewhere;
+        tensor = ToDevice(tensor.to(options.dtype, /*non_blocking=*/false, copy), options.device);
+      }));
       owner->ReleasePages(view);
     }
     tensors.emplace_back(name, std::move(tensor));
@@ -74,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
         TransformerWeights weights,
         AssembleWeights(folder.descriptor(), tensors, options.dtype, folder.tensor_source()));
     return std::unique_ptr<Transformer>(
-        new Transformer(folder.descriptor(), std::move(weights), options.requires_grad));
+        new Transformer(folder.descriptor(), std::move(weights), options));
   });
 }
 
@@ -84,8 +91,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::FromTensors(
   return TorchBoundary([&]() -> absl::StatusOr<std::unique_ptr<Transformer>> {
     DTRPO_ASSIGN_OR_RETURN(TransformerWeights weights,
                            AssembleWeights(descriptor, tensors, options.dtype, "weights"));
-    return std::unique_ptr<Transformer>(
-        new Transformer(descriptor, std::move(weights), options.requires_grad));
+    return std::unique_ptr<Transformer>(new Transformer(descriptor, std::move(weights), options));
   });
 }
 
@@ -94,8 +100,8 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Random(const ModelDesc
                                                                  const LoadOptions& options) {
   DTRPO_RETURN_IF_ERROR(checkpoint::Validate(descriptor));
   return TorchBoundary([&] {
-    return std::unique_ptr<Transformer>(new Transformer(
-        descriptor, RandomWeights(descriptor, seed, options.dtype), options.requires_grad));
+    return std::unique_ptr<Transformer>(
+        new Transformer(descriptor, RandomWeights(descriptor, seed, options.dtype), options));
   });
 }
 
@@ -108,7 +114,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Variant(const Transfor
     DTRPO_RETURN_IF_ERROR(
         ReplaceTensors(base.descriptor_, tensors, options.requires_grad, weights));
     return std::unique_ptr<Transformer>(
-        new Transformer(base.descriptor_, std::move(weights), /*requires_grad=*/false));
+        new Transformer(base.descriptor_, std::move(weights), {.device = base.device()}));
   });
 }
 

@@ -44,6 +44,7 @@ class KvCache {
 struct LoadOptions {
   torch::Dtype dtype = torch::kFloat32;
   bool requires_grad = false;
+  torch::Device device = torch::kCPU;  // weights elsewhere are copies
 };
 
 struct VariantOptions {
@@ -60,7 +61,8 @@ class Transformer {
   static absl::StatusOr<std::unique_ptr<Transformer>> Load(
       const checkpoint::CheckpointFolder& folder, const LoadOptions& options);
   // From named tensors (weights that arrived over the network, tests), checked likewise. Tensors of
-  // the wanted dtype are used as they are, not copied: they share memory with the parameters.
+  // the wanted dtype, and on the wanted device, are used as they are, not copied: they share memory
+  // with the parameters.
   static absl::StatusOr<std::unique_ptr<Transformer>> FromTensors(
       const checkpoint::ModelDescriptor& descriptor, NamedTensors tensors,
       const LoadOptions& options);
@@ -107,7 +109,7 @@ class Transformer {
 
  private:
   Transformer(checkpoint::ModelDescriptor descriptor, TransformerWeights weights,
-              bool requires_grad);
+              const LoadOptions& options);
 
   const checkpoint::ModelDescriptor descriptor_;
   TransformerWeights weights_;

@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/hash.h"
 #include "common/base/philox.h"
+#include "common/model/device.h"
 #include "common/model/lora.h"
 
 namespace dtrpo::model {
@@ -167,7 +168,7 @@ std::vector<torch::Tensor> TensorsOf(const LayerWeights& layer) {
 
 // The extremes of a tensor are NaN or infinite when any element is.
 bool AllFinite(const torch::Tensor& tensor) {
-  if (tensor.numel() == 0) return true;
+  if (tensor.numel() == 0 || tensor.is_meta()) return true;
   const auto [low, high] = at::aminmax(tensor.flatten());
   return std::isfinite(low.item<double>()) && std::isfinite(high.item<double>());
 }
@@ -236,6 +237,7 @@ absl::Status ReplaceTensors(const ModelDescriptor& descriptor, const NamedTensor
     return true;
   };
   const torch::Dtype dtype = weights.embedding.scalar_type();
+  const torch::Device device = weights.embedding.device();
   Problems problems;
   for (const auto& [name, tensor] : tensors) {
     const auto it = places.find(name);
@@ -250,7 +252,8 @@ absl::Status ReplaceTensors(const ModelDescriptor& descriptor, const NamedTensor
     } else if (!AllFinite(tensor)) {
       problems.Add(name, " holds NaN or infinite numbers");
     } else {
-      *it->second.tensor = requires_grad ? tensor.detach().requires_grad_() : tensor;
+      const torch::Tensor placed = ToDevice(tensor, device);
+      *it->second.tensor = requires_grad ? placed.detach().requires_grad_() : placed;
     }
   }
   for (const AdapterPlace& place : adapters) {

@@ -71,7 +71,7 @@ std::vector<AdapterPlace> AdaptersOf(const checkpoint::ModelDescriptor& descript
 // All tensors of a layer that are defined, adapters included, in a fixed order.
 std::vector<torch::Tensor> TensorsOf(const LayerWeights& layer);
 
-// Whether every number is finite; one pass, no copy.
+// Whether every number is finite; one pass, no copy. Meta tensors have no numbers.
 bool AllFinite(const torch::Tensor& tensor);
 
 // Puts the named tensors in their places, converted to `dtype` where they differ. Every missing,
@@ -82,10 +82,11 @@ absl::StatusOr<TransformerWeights> AssembleWeights(const checkpoint::ModelDescri
                                                    const NamedTensors& tensors, torch::Dtype dtype,
                                                    absl::string_view source);
 
-// Puts each tensor, of the model's dtype, in its place in `weights`, which are complete: the one of
-// its name is replaced, an adapter (lora.h) comes beside its matrix. With `requires_grad` those put
-// there require gradients, as new handles of the same memory. INVALID_ARGUMENT naming all that have
-// no place, another shape or dtype, NaN or infinite numbers, and adapters without their other half.
+// Puts each tensor, of the model's dtype, in its place in `weights`, which are complete, and on
+// their device: the one of its name is replaced, an adapter (lora.h) comes beside its matrix. With
+// `requires_grad` those put there require gradients, as new handles of the same memory.
+// INVALID_ARGUMENT naming all that have no place, another shape or dtype, NaN or infinite numbers,
+// and adapters without their other half.
 absl::Status ReplaceTensors(const checkpoint::ModelDescriptor& descriptor,
                             const NamedTensors& tensors, bool requires_grad,
                             TransformerWeights& weights);

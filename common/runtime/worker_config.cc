@@ -31,6 +31,7 @@ v1::WorkerConfig DefaultWorkerConfig() {
   config.set_max_generate_prompt_tokens(4096);
   config.set_max_generate_new_tokens(2048);
   config.set_kv_cache_bytes(int64_t{4} << 30);
+  config.set_device("cpu");
   config.set_rendezvous_listen("127.0.0.1:0");
   return config;
 }

@@ -23,7 +23,9 @@ AdamW::AdamW(const NamedTensors& parameters, const AdamWOptions& options)
     group.exp_avg.push_back(torch::zeros_like(parameter, torch::MemoryFormat::Contiguous).detach());
     group.exp_avg_sq.push_back(
         torch::zeros_like(parameter, torch::MemoryFormat::Contiguous).detach());
-    group.steps.push_back(torch::zeros({}, torch::kFloat32));
+    // Beside the parameter, where the fused kernel wants it.
+    group.steps.push_back(
+        torch::zeros({}, torch::dtype(torch::kFloat32).device(parameter.device())));
   }
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/device.h"
 #include "common/model/torch_boundary.h"
 
 namespace dtrpo::training {
@@ -70,8 +71,9 @@ absl::StatusOr<TrainedModel> TrainedModel::Create(std::unique_ptr<model::Transfo
     }
   }));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> copy,
-                         model::Transformer::FromTensors(full->descriptor(), std::move(rounded),
-                                                         {.dtype = dtype, .requires_grad = true}));
+                         model::Transformer::FromTensors(
+                             full->descriptor(), std::move(rounded),
+                             {.dtype = dtype, .requires_grad = true, .device = full->device()}));
   TrainedModel trained = Of(std::move(copy));
   trained.masters_ = full->NamedParameters();
   return trained;
@@ -80,23 +82,27 @@ absl::StatusOr<TrainedModel> TrainedModel::Create(std::unique_ptr<model::Transfo
 absl::StatusOr<TrainedModel> TrainedModel::Load(const checkpoint::CheckpointFolder& folder,
                                                 const TrainingOptions& options) {
   if (options.parts.all()) {
-    DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
-                           model::Transformer::Load(folder, {.requires_grad = true}));
+    DTRPO_ASSIGN_OR_RETURN(
+        std::unique_ptr<model::Transformer> full,
+        model::Transformer::Load(folder, {.requires_grad = true, .device = options.device}));
     DTRPO_ASSIGN_OR_RETURN(TrainedModel trained, Create(std::move(full), options.dtype));
     trained.model_->set_recompute_activations(options.recompute_activations);
     return trained;
   }
-  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<model::Transformer> base,
-                         model::Transformer::Load(folder, {.dtype = options.dtype}));
+  DTRPO_ASSIGN_OR_RETURN(
+      const std::unique_ptr<model::Transformer> base,
+      model::Transformer::Load(folder, {.dtype = options.dtype, .device = options.device}));
   return model::TorchBoundary([&]() -> absl::StatusOr<TrainedModel> {
     DTRPO_ASSIGN_OR_RETURN(const NamedTensors initial, TrainedTensors(*base, options.parts));
     NamedTensors computing, masters;
-    for (const auto& [name, tensor] : initial) {
+    for (const auto& [name, begun] : initial) {
+      const torch::Tensor tensor = model::ToDevice(begun, options.device);
       computing.emplace_back(name, tensor.to(options.dtype, /*non_blocking=*/false, /*copy=*/true));
       if (options.dtype == torch::kFloat32) continue;
       torch::Tensor master = tensor;  // an adapter begins in float32
       if (!model::IsAdapter(name)) {
         DTRPO_ASSIGN_OR_RETURN(master, ReadMaster(folder, name));
+        master = model::ToDevice(master, options.device);
       }
       masters.emplace_back(name, master.requires_grad_());
     }

@@ -38,6 +38,7 @@ struct TrainingOptions {
   torch::Dtype dtype = torch::kFloat32;  // that computes
   model::TrainedParts parts = {};
   bool recompute_activations = false;  // model/layer.h
+  torch::Device device = torch::kCPU;  // of weights, masters, gradients and optimizer state
 };
 TrainingOptions TrainingOptionsOf(const job::JobSpec& spec, torch::Dtype dtype);
 

@@ -2,9 +2,12 @@
 
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "common/base/status_macros.h"
 #include "common/model/checkpoint_tensors.h"
+#include "common/model/device.h"
+#include "common/model/torch_boundary.h"
 
 namespace dtrpo::training {
 namespace {
@@ -12,18 +15,21 @@ namespace {
 // `manifest`: everything but the tensors.
 absl::StatusOr<std::shared_ptr<const weights::Image>> ImageOf(const NamedTensors& tensors,
                                                               weights::Manifest manifest) {
+  std::vector<torch::Tensor> sources;
   for (const auto& [name, tensor] : tensors) {
+    sources.push_back(tensor);
     manifest.tensors.push_back({.name = name,
                                 .dtype = std::string(model::DtypeWord(tensor.scalar_type())),
                                 .shape = tensor.sizes().vec()});
   }
   DTRPO_RETURN_IF_ERROR(weights::LayOut(manifest));
   weights::StagingArea area(manifest);
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const weights::TensorSpec& spec = area.manifest().tensors[i];
-    const torch::Tensor source = tensors[i].second.detach().to(torch::kCPU).contiguous();
-    std::memcpy(area.MutableTensor(spec).data(), source.const_data_ptr(), spec.size_bytes);
-  }
+  DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
+    model::ForEachOnHost(sources, [&](size_t i, const torch::Tensor& source) {
+      const weights::TensorSpec& spec = area.manifest().tensors[i];
+      std::memcpy(area.MutableTensor(spec).data(), source.const_data_ptr(), spec.size_bytes);
+    });
+  }));
   return area.Finish();
 }
 

@@ -145,8 +145,9 @@ absl::Status LearnerRun::Load() {
   }
   // By the base checkpoint, as rollouts and reference decide.
   DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(spec.dtype, *base_));
-  const training::TrainingOptions trained_options =
+  training::TrainingOptions trained_options =
       training::TrainingOptionsOf(options_.spec, chosen.dtype);
+  trained_options.device = options_.device;
   // Adapters are in the checkpoint's state; what they are added to is the base.
   const bool adapters = trained_options.parts.lora.rank > 0;
   const std::string& path = resume && !adapters ? options_.resume_checkpoint : spec.path;
@@ -166,6 +167,7 @@ absl::Status LearnerRun::Load() {
                                  {"step", resumed_step_},
                                  {"trained", model::Describe(trained_options.parts)},
                                  {"dtype", model::DtypeName(chosen.dtype)},
+                                 {"device", options_.device.str()},
                                  {"why", chosen.why}});
   return absl::OkStatus();
 }

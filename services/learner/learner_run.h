@@ -56,6 +56,7 @@ class LearnerRun {
     job::JobSpec spec;
     std::string resume_checkpoint;  // empty: from the base model
     absl::Duration call_timeout = absl::Seconds(30);
+    torch::Device device = torch::kCPU;  // where the model is
   };
   // All outlive the run.
   struct Deps {

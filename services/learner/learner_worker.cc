@@ -107,6 +107,7 @@ std::unique_ptr<collectives::ProcessGroup> LearnerWorker::Ranks(
       .name = absl::StrCat(assignment.job().job_id(), "/", assignment.job().attempt()),
       .store = assignment.rendezvous(),
       .host = own.ok() ? own->host : "",
+      .device = options_.device,
       .join_timeout = kJoinTimeout,
       .timeout = kCollectiveTimeout});
 }
@@ -154,6 +155,7 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
           .spec = spec,
           .resume_checkpoint = assignment.resume_checkpoint(),
           .call_timeout = options_.call_timeout,
+          .device = options_.device,
       },
       LearnerRun::Deps{
           .peers = peers.get(),

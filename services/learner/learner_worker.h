@@ -4,6 +4,8 @@
 // letting go as told.
 #pragma once
 
+#include <torch/types.h>
+
 #include <memory>
 #include <string>
 
@@ -31,6 +33,7 @@ class LearnerWorker {
   struct Options {
     v1::RegisterWorkerRequest registration;
     absl::Duration call_timeout = absl::Seconds(30);
+    torch::Device device = torch::kCPU;  // where models are
   };
   // All outlive the worker.
   struct Deps {

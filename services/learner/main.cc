@@ -5,6 +5,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/collectives/rendezvous_store.h"
+#include "common/model/device.h"
 #include "common/model/torch_runtime.h"
 #include "common/runtime/service_main.h"
 #include "common/runtime/worker_config.h"
@@ -22,13 +23,16 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   DTRPO_ASSIGN_OR_RETURN(const auto rendezvous,
                          collectives::RendezvousStore::Listen(config.rendezvous_listen()));
   DTRPO_ASSIGN_OR_RETURN(const std::optional<int32_t> ordinal, runtime::OrdinalOf(config));
+  DTRPO_ASSIGN_OR_RETURN(const torch::Device device,
+                         model::ParseDevice(config.device(), ordinal.value_or(0)));
   DTRPO_RETURN_IF_ERROR(host.Start({}));
 
   v1::RegisterWorkerRequest registration = runtime::Registration(host, "learner");
   registration.set_rendezvous_address(runtime::RendezvousAddressOf(config, rendezvous->address()));
   if (ordinal.has_value()) registration.set_ordinal(*ordinal);
   LearnerWorker worker({.registration = std::move(registration),
-                        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms())},
+                        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
+                        .device = device},
                        {.coordinator = &coordinator,
                         .channels = host.channels(),
                         .files = host.files(),

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "common/base/status_macros.h"
+#include "common/model/device.h"
 #include "common/model/torch_runtime.h"
 #include "common/runtime/service_main.h"
 #include "common/runtime/worker_config.h"
@@ -15,10 +16,12 @@ namespace {
 
 absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   model::SetThreads(config.threads());
+  DTRPO_ASSIGN_OR_RETURN(const torch::Device device, model::ParseDevice(config.device()));
   DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
   wire::WorkerClient coordinator(channel);
   const ReferenceMetrics metrics(host.metrics());
-  ReferenceScorer scorer({.batch_trajectories = config.batch_sequences()}, host.clock(), &metrics);
+  ReferenceScorer scorer({.batch_trajectories = config.batch_sequences(), .device = device},
+                         host.clock(), &metrics);
   ReferenceService service(&scorer);
   DTRPO_RETURN_IF_ERROR(host.Start({&service}));
 

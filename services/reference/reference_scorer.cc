@@ -63,13 +63,15 @@ absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSp
                              spec.path, checkpoint::GivenOverrides(
                                             spec.mask_token_id, spec.block_size, spec.stop_ids)));
   DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(spec.dtype, folder));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, {.dtype = chosen.dtype}));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<model::Transformer> model,
+      model::Transformer::Load(folder, {.dtype = chosen.dtype, .device = options_.device}));
   auto loaded = std::make_shared<const Loaded>(
       Loaded{.job_id = job_id, .sha256 = Checksum(folder), .model = std::move(model)});
   base::LogInfo("reference model loaded", {{"job", job_id},
                                            {"path", spec.path},
                                            {"dtype", model::DtypeName(chosen.dtype)},
+                                           {"device", options_.device.str()},
                                            {"why", chosen.why}});
   absl::MutexLock lock(&mutex_);
   cache_.Clear();

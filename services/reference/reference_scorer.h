@@ -7,6 +7,8 @@
 // one runs the forward.
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -44,6 +46,7 @@ class ReferenceScorer {
   struct Options {
     int32_t batch_trajectories = 64;  // per forward
     int64_t cache_bytes = int64_t{256} << 20;
+    torch::Device device = torch::kCPU;  // where the model is
   };
   ReferenceScorer(const Options& options, base::Clock* clock, const ReferenceMetrics* metrics);
 

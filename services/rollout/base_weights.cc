@@ -22,15 +22,20 @@ model::TrainedParts TrainedPartsOf(const job::JobSpec& spec) {
 
 absl::StatusOr<BaseWeights> LoadBase(const checkpoint::CheckpointFolder& folder,
                                      const std::string& job_id, absl::string_view dtype,
-                                     const model::TrainedParts& parts) {
+                                     const model::TrainedParts& parts,
+                                     const torch::Device& device) {
   DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(dtype, folder));
   base::LogInfo("base model", {{"job", job_id},
                                {"path", folder.path()},
                                {"dtype", model::DtypeName(chosen.dtype)},
+                               {"device", device.str()},
                                {"why", chosen.why},
                                {"trained", model::Describe(parts)}});
-  DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Transformer> model,
-                         model::Transformer::Load(folder, {.dtype = chosen.dtype}));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::shared_ptr<const model::Transformer> model,
+      model::Transformer::Load(folder, {.dtype = chosen.dtype,
+                                        // Complete versions need it for their bytes only.
+                                        .device = parts.all() ? torch::kCPU : device}));
   DTRPO_ASSIGN_OR_RETURN(const model::NamedTensors trained, model::TrainedTensors(*model, parts));
   weights::Manifest manifest;
   manifest.job_id = job_id;
@@ -43,7 +48,7 @@ absl::StatusOr<BaseWeights> LoadBase(const checkpoint::CheckpointFolder& folder,
   DTRPO_RETURN_IF_ERROR(base::Annotate(weights::LayOut(manifest), folder.path()));
   weights::StagingArea area(manifest);
   for (size_t i = 0; i < trained.size(); ++i) {
-    const torch::Tensor source = trained[i].second.to(chosen.dtype).contiguous();
+    const torch::Tensor source = trained[i].second.to(torch::kCPU, chosen.dtype).contiguous();
     const weights::TensorSpec& spec = area.manifest().tensors[i];
     std::memcpy(area.MutableTensor(spec).data(), source.const_data_ptr(), spec.size_bytes);
   }

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "common/base/status_macros.h"
+#include "common/model/device.h"
 #include "common/model/torch_runtime.h"
 #include "common/runtime/service_main.h"
 #include "common/runtime/worker_config.h"
@@ -18,6 +19,7 @@ namespace {
 
 absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   model::SetThreads(config.threads());
+  DTRPO_ASSIGN_OR_RETURN(const torch::Device device, model::ParseDevice(config.device()));
   DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
   wire::WorkerClient coordinator(channel);
   const RolloutMetrics metrics(host.metrics());
@@ -36,7 +38,8 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
       {.registration = runtime::Registration(host, "rollout"),
        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
        .lease_prompts = config.lease_prompts(),
-       .batch = {.sequences = config.batch_sequences(), .cache_bytes = config.kv_cache_bytes()}},
+       .batch = {.sequences = config.batch_sequences(), .cache_bytes = config.kv_cache_bytes()},
+       .device = device},
       {.coordinator = &coordinator,
        .channels = host.channels(),
        .versions = &versions,

@@ -30,7 +30,7 @@ absl::StatusOr<std::shared_ptr<const model::Transformer>> PolicyCache::Make(
     const std::shared_ptr<const weights::Image>& image) const {
   const weights::Manifest& manifest = image->manifest();
   model::NamedTensors tensors;
-  model::LoadOptions options;
+  model::LoadOptions options = {.device = device_};
   for (const weights::TensorSpec& spec : manifest.tensors) {
     DTRPO_ASSIGN_OR_RETURN(options.dtype, model::ParseDtype(spec.dtype));
     const absl::string_view bytes = image->TensorBytes(spec);

@@ -1,10 +1,13 @@
 // Thread safety: all methods may be called from any thread; the models are const.
 //
 // The policy of a weights version as a model whose parameters are views into the version's image,
-// and of the base model where the version doesn't hold them: making one copies nothing. Keeps the
+// and of the base model where the version doesn't hold them: making one copies nothing, unless to
+// another device than the CPU. Keeps the
 // models of the versions that were used last, with their images; whoever uses a model holds it, and
 // its image, for as long as that takes.
 #pragma once
+
+#include <torch/types.h>
 
 #include <map>
 #include <memory>
@@ -24,11 +27,17 @@ namespace dtrpo::rollout {
 class PolicyCache {
  public:
   // For versions that hold all tensors.
-  explicit PolicyCache(const checkpoint::ModelDescriptor& descriptor) : descriptor_(descriptor) {}
-  // For versions that hold what is trained of `base`; null: all.
+  explicit PolicyCache(const checkpoint::ModelDescriptor& descriptor,
+                       const torch::Device& device = torch::kCPU)
+      : descriptor_(descriptor), device_(device) {}
+  // For versions that hold what is trained of `base`, which is on `device`; null: all.
   PolicyCache(const checkpoint::ModelDescriptor& descriptor,
-              std::shared_ptr<const model::Transformer> base, double adapter_scale)
-      : descriptor_(descriptor), base_(std::move(base)), adapter_scale_(adapter_scale) {}
+              std::shared_ptr<const model::Transformer> base, double adapter_scale,
+              const torch::Device& device = torch::kCPU)
+      : descriptor_(descriptor),
+        device_(device),
+        base_(std::move(base)),
+        adapter_scale_(adapter_scale) {}
 
   absl::StatusOr<std::shared_ptr<const model::Transformer>> Get(
       const std::shared_ptr<const weights::Image>& image) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -44,6 +53,7 @@ class PolicyCache {
       const std::shared_ptr<const weights::Image>& image) const;
 
   const checkpoint::ModelDescriptor descriptor_;
+  const torch::Device device_;
   const std::shared_ptr<const model::Transformer> base_;
   const double adapter_scale_ = 0;
   absl::Mutex mutex_;

@@ -112,10 +112,11 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   DTRPO_ASSIGN_OR_RETURN(session->sampler,
                          PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
                                                options_.batch, deps_.metrics));
-  DTRPO_ASSIGN_OR_RETURN(const BaseWeights base, LoadBase(folder, session->job.job_id(),
-                                                          spec.model.dtype, TrainedPartsOf(spec)));
-  session->policies =
-      std::make_shared<PolicyCache>(folder.descriptor(), base.model, base.adapter_scale);
+  DTRPO_ASSIGN_OR_RETURN(const BaseWeights base,
+                         LoadBase(folder, session->job.job_id(), spec.model.dtype,
+                                  TrainedPartsOf(spec), options_.device));
+  session->policies = std::make_shared<PolicyCache>(folder.descriptor(), base.model,
+                                                    base.adapter_scale, options_.device);
   deps_.versions->Clear();
   DTRPO_RETURN_IF_ERROR(deps_.versions->Install(base.image));
   deps_.weights_service->AcceptJob(session->job.job_id());

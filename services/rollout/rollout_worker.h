@@ -38,6 +38,7 @@ class RolloutWorker {
     absl::Duration call_timeout = absl::Seconds(30);
     int32_t lease_prompts = 8;
     BatchLimits batch = {};
+    torch::Device device = torch::kCPU;  // where models are
   };
   // All outlive the worker.
   struct Deps {

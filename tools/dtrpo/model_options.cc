@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/model/adapter_folder.h"
 #include "common/model/compute_dtype.h"
+#include "common/model/device.h"
 #include "common/model/torch_runtime.h"
 
 namespace dtrpo::tools {
@@ -34,6 +35,10 @@ absl::StatusOr<torch::Dtype> DtypeOf(const ModelOptions& options,
   return chosen.dtype;
 }
 
+absl::StatusOr<torch::Device> DeviceOf(const ModelOptions& options) {
+  return base::Annotate(model::ParseDevice(options.device), "--device");
+}
+
 }  // namespace
 
 void AddModelOptions(CLI::App* app, ModelOptions* options) {
@@ -58,6 +63,12 @@ void AddModelOptions(CLI::App* app, ModelOptions* options) {
                   "are float32 in each")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->type_name("TYPE")
+      ->capture_default_str();
+  app->add_option(
+         "--device", options->device,
+         "where the model computes: cpu, cuda (the first GPU) or cuda:N; GPUs need a build "
+         "with CUDA")
+      ->type_name("DEVICE")
       ->capture_default_str();
   app->add_option("--threads", options->threads, "threads of one tensor operation; default: all")
       ->check(CLI::PositiveNumber)
@@ -116,11 +127,12 @@ absl::StatusOr<checkpoint::CheckpointFolder> OpenModelFolder(const ModelOptions&
 
 absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
   if (options.threads > 0) model::SetThreads(options.threads);
+  DTRPO_ASSIGN_OR_RETURN(const torch::Device device, DeviceOf(options));
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
   DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> model,
-                         model::Transformer::Load(folder, {.dtype = dtype}));
+                         model::Transformer::Load(folder, {.dtype = dtype, .device = device}));
   if (!options.adapter_path.empty()) {
     DTRPO_ASSIGN_OR_RETURN(model, model::WithAdapterFolder(*model, options.adapter_path));
   }
@@ -130,24 +142,27 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelOptions& options) {
 absl::StatusOr<ModelToTrain> LoadModelToTrain(const ModelOptions& options,
                                               const job::JobSpec& job) {
   if (options.threads > 0) model::SetThreads(options.threads);
+  DTRPO_ASSIGN_OR_RETURN(const torch::Device device, DeviceOf(options));
   DTRPO_ASSIGN_OR_RETURN(checkpoint::CheckpointFolder folder,
                          checkpoint::CheckpointFolder::Open(options.path, Overrides(options)));
   DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
-  DTRPO_ASSIGN_OR_RETURN(
-      training::TrainedModel model,
-      training::TrainedModel::Load(folder, training::TrainingOptionsOf(job, dtype)));
+  training::TrainingOptions trained = training::TrainingOptionsOf(job, dtype);
+  trained.device = device;
+  DTRPO_ASSIGN_OR_RETURN(training::TrainedModel model,
+                         training::TrainedModel::Load(folder, trained));
   return ModelToTrain{std::move(folder), std::move(model)};
 }
 
 absl::StatusOr<ModelToTrain> RandomModelToTrain(const ModelOptions& options, uint64_t seed) {
   if (options.threads > 0) model::SetThreads(options.threads);
+  DTRPO_ASSIGN_OR_RETURN(const torch::Device device, DeviceOf(options));
   DTRPO_ASSIGN_OR_RETURN(
       checkpoint::CheckpointFolder folder,
       checkpoint::CheckpointFolder::OpenWithoutTensors(options.path, Overrides(options)));
-  DTRPO_ASSIGN_OR_RETURN(
-      std::unique_ptr<model::Transformer> full,
-      model::Transformer::Random(folder.descriptor(), seed,
-                                 {.dtype = torch::kFloat32, .requires_grad = true}));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<model::Transformer> full,
+                         model::Transformer::Random(
+                             folder.descriptor(), seed,
+                             {.dtype = torch::kFloat32, .requires_grad = true, .device = device}));
   DTRPO_ASSIGN_OR_RETURN(const torch::Dtype dtype, DtypeOf(options, folder));
   DTRPO_ASSIGN_OR_RETURN(training::TrainedModel model,
                          training::TrainedModel::Create(std::move(full), dtype));

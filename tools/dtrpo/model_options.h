@@ -22,11 +22,12 @@ struct ModelOptions {
   int32_t block_size = 0;      // 0: from config.json
   int32_t threads = 0;         // 0: LibTorch's choice
   std::string dtype = "auto";
+  std::string device = "cpu";     // model/device.h
   std::vector<int32_t> stop_ids;  // empty: from the folder's files
   std::string adapter_path;       // of LoRA adapters to compute with; empty: none
 };
 
-// --model, --mask-token-id, --block-size, --stop-ids, --dtype, --threads.
+// --model, --mask-token-id, --block-size, --stop-ids, --dtype, --device, --threads.
 void AddModelOptions(CLI::App* app, ModelOptions* options);
 
 // --adapter, for those who don't train.

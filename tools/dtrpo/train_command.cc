@@ -210,8 +210,9 @@ absl::StatusOr<std::unique_ptr<training::OfflineTrainer>> TrainCommand::MakeTrai
   if (resume && loaded.model.parameters_are_state()) {
     DTRPO_RETURN_IF_ERROR(training::RestoreMasters(output, loaded.model));
   }
-  DTRPO_ASSIGN_OR_RETURN(reference_,
-                         model::Transformer::Load(folder, {.dtype = loaded.model.model().dtype()}));
+  DTRPO_ASSIGN_OR_RETURN(
+      reference_, model::Transformer::Load(folder, {.dtype = loaded.model.model().dtype(),
+                                                    .device = loaded.model.model().device()}));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<training::OfflineTrainer> trainer,
                          training::OfflineTrainer::Create(std::move(loaded.model), reference_.get(),
                                                           std::move(pairs), options_.job));
