@@ -142,6 +142,68 @@ absl::Status PreferenceTrainer::UpdateWithOthers(double rate, objective::StepSta
   return sharded_->Step(rate, limit > 0 && norm > limit ? limit / norm : 1);
 }
 
+// Pairs that share a forward, and what came of it. `inputs` point into `plans`.
+struct PreferenceTrainer::ScoredPairs {
+  std::vector<trajectory::MaskPlan> plans;
+  std::vector<objective::PairInput> inputs;
+  torch::Tensor policy, reference;
+  objective::PreferenceLoss loss;
+};
+
+absl::StatusOr<PreferenceTrainer::ScoredPairs> PreferenceTrainer::Score(
+    absl::Span<const TrainingPair> pairs, int64_t global_pairs) const {
+  ScoredPairs scored;
+  scored.plans.reserve(2 * pairs.size());
+  for (const TrainingPair& pair : pairs) {
+    for (const trajectory::Trajectory* t : {&pair.pair->chosen, &pair.pair->rejected}) {
+      scored.plans.push_back(trajectory::MakeMaskPlan(*t, plan_options_, pair.use_index));
+    }
+    const size_t count = scored.plans.size();
+    scored.inputs.push_back({pair.pair, &scored.plans[count - 2], &scored.plans[count - 1]});
+  }
+  DTRPO_ASSIGN_OR_RETURN(scored.policy,
+                         objective::ScoreTargets(model(), objective::ScoreInputs(scored.inputs),
+                                                 plan_options_.boundary));
+  scored.reference = ReferenceScores(pairs);
+  DTRPO_ASSIGN_OR_RETURN(
+      scored.loss, objective::ComputePreferenceLoss(scored.inputs, scored.policy, scored.reference,
+                                                    spec_.objective, global_pairs));
+  return scored;
+}
+
+absl::StatusOr<std::string> PreferenceTrainer::FirstBadGradient(const StepInput& input) const {
+  std::vector<torch::Tensor> parameters;
+  for (const auto& [name, tensor] : trained_.trained()) parameters.push_back(tensor);
+  for (const TrainingPair& pair : input.pairs) {
+    DTRPO_ASSIGN_OR_RETURN(const ScoredPairs scored, Score({&pair, 1}, input.global_pairs));
+    double squares = 0;
+    // Not backward(): that would add to the step's gradients, and wake the other ranks' hooks.
+    DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
+      for (const torch::Tensor& gradient :
+           torch::autograd::grad({scored.loss.loss}, parameters, {}, /*retain_graph=*/false,
+                                 /*create_graph=*/false, /*allow_unused=*/true)) {
+        if (gradient.defined())
+          squares += gradient.to(torch::kFloat64).square().sum().item<double>();
+      }
+    }));
+    if (!std::isfinite(squares)) return pair.pair->id;
+  }
+  return "";
+}
+
+// Every rank comes here, since all know the norm of the whole gradient.
+absl::Status PreferenceTrainer::NameBadGradient(const StepInput& input, StepOutcome& outcome) {
+  DTRPO_ASSIGN_OR_RETURN(outcome.offending_pair, FirstBadGradient(input));
+  if (group_ == nullptr) return absl::OkStatus();
+  DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                         group_->AllGatherBytes(outcome.offending_pair));
+  for (const std::string& pair : all) {
+    outcome.offending_pair = pair;
+    if (!pair.empty()) break;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
   const size_t micro =
       spec_.training.micro_batch_pairs > 0 ? spec_.training.micro_batch_pairs : input.pairs.size();
@@ -156,30 +218,17 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
 
   for (size_t begin = 0; begin < input.pairs.size(); begin += micro) {
     const auto pairs = absl::MakeConstSpan(input.pairs).subspan(begin, micro);
-    std::vector<trajectory::MaskPlan> plans;
-    plans.reserve(2 * pairs.size());
-    std::vector<objective::PairInput> inputs;
-    for (const TrainingPair& pair : pairs) {
-      plans.push_back(trajectory::MakeMaskPlan(pair.pair->chosen, plan_options_, pair.use_index));
-      plans.push_back(trajectory::MakeMaskPlan(pair.pair->rejected, plan_options_, pair.use_index));
-      inputs.push_back({pair.pair, &plans[plans.size() - 2], &plans.back()});
-    }
-    DTRPO_ASSIGN_OR_RETURN(
-        const torch::Tensor policy,
-        objective::ScoreTargets(model(), objective::ScoreInputs(inputs), plan_options_.boundary));
-    const torch::Tensor reference = ReferenceScores(pairs);
-    DTRPO_ASSIGN_OR_RETURN(const objective::PreferenceLoss loss,
-                           objective::ComputePreferenceLoss(inputs, policy, reference,
-                                                            spec_.objective, input.global_pairs));
-    statistics.Add(inputs, loss.pairs, ToDoubles(policy), ToDoubles(reference));
-    outcome.offending_pair = FirstNonFinite(inputs, loss.pairs);
+    DTRPO_ASSIGN_OR_RETURN(const ScoredPairs scored, Score(pairs, input.global_pairs));
+    statistics.Add(scored.inputs, scored.loss.pairs, ToDoubles(scored.policy),
+                   ToDoubles(scored.reference));
+    outcome.offending_pair = FirstNonFinite(scored.inputs, scored.loss.pairs);
     outcome.skipped = !outcome.offending_pair.empty();
     if (outcome.skipped) break;
     DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
       if (sharded_ != nullptr && begin + micro >= input.pairs.size()) {
         sharded_->BeforeLastBackward();
       }
-      loss.loss.backward();
+      scored.loss.loss.backward();
       trained_.CollectGradients();
     }));
   }
@@ -191,6 +240,9 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
   } else {
     DTRPO_RETURN_IF_ERROR(Update(rate, outcome, norm));
     optimizer_->ZeroGradients();
+  }
+  if (outcome.skipped && outcome.offending_pair.empty()) {
+    DTRPO_RETURN_IF_ERROR(NameBadGradient(input, outcome));
   }
   outcome.values = statistics.Values();
   outcome.values["learning_rate"] = rate;

@@ -44,7 +44,8 @@ struct StepInput {
 struct StepOutcome {
   // A loss or gradient that isn't finite: weights and optimizer are as before.
   bool skipped = false;
-  // The first pair whose loss isn't finite; empty when only the gradient was bad.
+  // The first pair whose loss isn't finite, else the first whose own gradient isn't; empty when
+  // only their sum was too large.
   std::string offending_pair;
   // step_statistics.h, and learning_rate, gradient_norm.
   std::map<std::string, double> values;
@@ -73,6 +74,13 @@ class PreferenceTrainer {
   ShardedOptimizer* sharded_optimizer() { return sharded_.get(); }
 
  private:
+  struct ScoredPairs;
+  absl::StatusOr<ScoredPairs> Score(absl::Span<const TrainingPair> pairs,
+                                    int64_t global_pairs) const;
+  // Looks at each pair alone; touches no gradient of the step.
+  absl::StatusOr<std::string> FirstBadGradient(const StepInput& input) const;
+  absl::Status NameBadGradient(const StepInput& input, StepOutcome& outcome);
+
   PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
                     const trajectory::MaskPlanOptions& plan_options,
                     collectives::ProcessGroup* group);

@@ -48,9 +48,11 @@ absl::Status ReplayStore::Restore() {
     items += table->Stats().items;
     tables_.emplace(job_id, std::move(table));
   }
-  base::LogInfo("recovered", {{"jobs", jobs.size()},
-                              {"items", items},
-                              {"seconds", absl::ToDoubleSeconds(deps_.clock->Now() - start)}});
+  if (!jobs.empty()) {
+    base::LogInfo("recovered", {{"jobs", jobs.size()},
+                                {"items", items},
+                                {"seconds", absl::ToDoubleSeconds(deps_.clock->Now() - start)}});
+  }
   return absl::OkStatus();
 }
 

@@ -167,6 +167,25 @@ TEST_F(PreferenceTrainerTest, ALossThatIsntFiniteChangesNothingAndNamesThePair) 
   EXPECT_EQ(MaxDifference(trainer->model(), fresh->model()), 0);
 }
 
+TEST_F(PreferenceTrainerTest, AGradientThatIsntFiniteNamesThePairThoughItsLossIs) {
+  job::JobSpec spec = Spec();
+  spec.objective.sft_weight = 0;
+  spec.objective.beta = 1e200;  // the square of a gradient of its size is no double
+  const auto trainer = Trainer(spec);
+  StepInput input = Input(spec);
+  // All but one are so sure to be right that they have no gradient; that one is as sure to be
+  // wrong.
+  for (size_t i = 0; i < input.pairs.size(); ++i) {
+    for (float& score : input.pairs[i].reference_chosen) score += i == 3 ? 1 : -1;
+  }
+  const auto outcome = trainer->Step(input);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_TRUE(std::isfinite(outcome->values.at("loss")));
+  EXPECT_TRUE(outcome->skipped);
+  EXPECT_EQ(outcome->offending_pair, pairs_[3].id);
+  EXPECT_EQ(MaxDifference(trainer->model(), *Model(false)), 0);
+}
+
 TEST_F(PreferenceTrainerTest, TheGradientIsClippedToItsLimit) {
   job::JobSpec spec = Spec();
   spec.training.max_gradient_norm = 0;
