@@ -7,10 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
+#include <iostream>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/fault_points.h"
@@ -22,6 +26,7 @@
 namespace dtrpo::learner {
 namespace {
 
+constexpr char kSeedVariable[] = "DTRPO_KILL_SEED";
 constexpr int kKilled = -SIGKILL;
 constexpr absl::Duration kLongest = absl::Seconds(120);  // of one attempt
 
@@ -33,9 +38,11 @@ class ExactResumeRanksTest : public ::testing::Test {
     return folder;
   }
 
-  // One attempt; returns the ranks' exit codes, or minus their signals.
+  // One attempt; returns the ranks' exit codes, or minus their signals. `faulty` dies at the fault,
+  // or, without one, `after` so long.
   std::vector<int> Attempt(const std::string& folder, int world, int faulty = -1,
-                           const std::string& fault = "") {
+                           const std::string& fault = "",
+                           absl::Duration after = absl::InfiniteDuration()) {
     ++attempts_;
     const auto store = collectives::RendezvousStore::Listen("127.0.0.1:0");
     EXPECT_TRUE(store.ok()) << store.status();
@@ -55,6 +62,10 @@ class ExactResumeRanksTest : public ::testing::Test {
       }
       EXPECT_GT(child, 0);
       children.push_back(child);
+    }
+    if (after < absl::InfiniteDuration()) {
+      absl::SleepFor(after);
+      kill(children[faulty], SIGKILL);
     }
     std::vector<int> ends;
     for (const pid_t child : children) ends.push_back(Await(child));
@@ -79,6 +90,18 @@ class ExactResumeRanksTest : public ::testing::Test {
     const auto content = base::ReadIfThere(base::PosixFileSystem(), path);
     EXPECT_TRUE(content.ok()) << content.status();
     return content.ok() ? content->value_or("") : "";
+  }
+
+  static void ExpectTheSameEnd(const std::string& folder, const std::string& undisturbed) {
+    EXPECT_EQ(Read(folder + "/finished"), "finished 7: all steps made");
+    for (const char* name : {"model.safetensors", "optimizer-00001-of-00002.safetensors",
+                             "optimizer-00002-of-00002.safetensors", "training_state.json"}) {
+      const std::string file = absl::StrCat("/out/checkpoints/step-00000007/", name);
+      EXPECT_FALSE(Read(folder + file).empty()) << name;
+      EXPECT_TRUE(Read(folder + file) == Read(undisturbed + file)) << name << " differs";
+    }
+    EXPECT_EQ(base::PosixFileSystem()->List(folder + "/out/checkpoints").value(),
+              base::PosixFileSystem()->List(undisturbed + "/out/checkpoints").value());
   }
 
   const std::string root_ = support::TestFolder();
@@ -111,15 +134,37 @@ TEST_F(ExactResumeRanksTest, WhicheverRankIsKilledWhereverTheEndIsTheSameBits) {
                       .ok());
     }
     ASSERT_THAT(Attempt(folder, 2), ElementsAre(0, 0)) << Read(folder + "/log-0");
-    EXPECT_EQ(Read(folder + "/finished"), "finished 7: all steps made");
-    for (const char* name : {"model.safetensors", "optimizer-00001-of-00002.safetensors",
-                             "optimizer-00002-of-00002.safetensors", "training_state.json"}) {
-      const std::string file = absl::StrCat("/out/checkpoints/step-00000007/", name);
-      EXPECT_FALSE(Read(folder + file).empty()) << name;
-      EXPECT_TRUE(Read(folder + file) == Read(undisturbed + file)) << name << " differs";
+    ExpectTheSameEnd(folder, undisturbed);
+  }
+}
+
+// The seed is printed; the variable gives it again. A seed repeats the plan, not the moment.
+TEST_F(ExactResumeRanksTest, WhicheverRankIsKilledAtRandomTheEndIsTheSameBits) {
+  uint64_t seed = std::random_device()();
+  if (const char* given = std::getenv(kSeedVariable); given != nullptr) {
+    ASSERT_TRUE(absl::SimpleAtoi(given, &seed)) << kSeedVariable;
+  }
+  std::cout << kSeedVariable << "=" << seed << std::endl;
+  SCOPED_TRACE(absl::StrCat(kSeedVariable, "=", seed));
+  std::mt19937_64 rng(seed);
+  const std::string undisturbed = NewFolder("undisturbed");
+  const absl::Time start = absl::Now();
+  ASSERT_THAT(Attempt(undisturbed, 2), ::testing::ElementsAre(0, 0));
+  absl::Duration whole = absl::Now() - start;
+  for (int round = 0; round < 3; ++round) {
+    std::string folder;
+    bool killed = false;
+    for (int i = 0; i < 20 && !killed; ++i) {
+      folder = NewFolder(absl::StrCat("random-", round, "-", i));
+      const int rank = static_cast<int>(rng() % 2);
+      // Mostly after the ranks have met, which takes half of the time.
+      const double part = std::uniform_real_distribution<double>(0.65, 1)(rng);
+      killed = Attempt(folder, 2, rank, "", part * whole)[rank] == kKilled;
+      if (!killed) whole *= 0.8;  // the ranks were faster this time
     }
-    EXPECT_EQ(base::PosixFileSystem()->List(folder + "/out/checkpoints").value(),
-              base::PosixFileSystem()->List(undisturbed + "/out/checkpoints").value());
+    ASSERT_TRUE(killed);
+    ASSERT_THAT(Attempt(folder, 2), ::testing::ElementsAre(0, 0)) << Read(folder + "/log-0");
+    ExpectTheSameEnd(folder, undisturbed);
   }
 }
 
