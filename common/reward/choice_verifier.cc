@@ -25,39 +25,47 @@ constexpr absl::string_view kRules[] = {
 
 class ChoiceVerifier : public Verifier {
  public:
-  explicit ChoiceVerifier(char last) : last_(last) {}
+  explicit ChoiceVerifier(char last) : letter_(last) {}
 
   absl::Status CheckExpected(absl::string_view expected) const override {
-    if (ChosenLetter(expected, last_)) return absl::OkStatus();
+    if (letter_.Read(expected)) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("verifier 'choice': the expected answer ",
                                                    Quoted(expected), " names no letter of A to ",
-                                                   std::string(1, last_)));
+                                                   std::string(1, letter_.last())));
   }
 
   Judgement JudgeFinished(const Answer& answer, absl::string_view expected) const override {
-    const std::optional<char> got = ChosenLetter(answer.text, last_);
+    const std::optional<char> got = letter_.Read(answer.text);
     if (!got) return {0, false, absl::StrCat(Quoted(answer.text), " chooses no letter")};
-    const char right = *ChosenLetter(expected, last_);
+    const char right = *letter_.Read(expected);
     if (*got == right) return {1, true, "correct"};
     return {0, false,
             absl::StrCat("chooses ", std::string(1, *got), ", not ", std::string(1, right))};
   }
 
  private:
-  const char last_;
+  const LetterReader letter_;
 };
 
 }  // namespace
 
-std::optional<char> ChosenLetter(absl::string_view text, char last) {
+LetterReader::LetterReader(char last) : last_(last) {
   const std::string capitals = absl::StrCat("A-", std::string(1, last));
   const std::string both = absl::StrCat(capitals, absl::AsciiStrToLower(capitals));
   for (const absl::string_view rule : kRules) {
-    const RE2 pattern(absl::StrReplaceAll(rule, {{"%%", both}, {"%", capitals}}));
+    patterns_.push_back(
+        std::make_unique<RE2>(absl::StrReplaceAll(rule, {{"%%", both}, {"%", capitals}})));
+  }
+}
+
+LetterReader::~LetterReader() = default;
+
+std::optional<char> LetterReader::Read(absl::string_view text) const {
+  for (const std::unique_ptr<RE2>& pattern : patterns_) {
     re2::StringPiece rest(text.data(), text.size());
     std::string letter;
     bool found = false;
-    while (RE2::FindAndConsume(&rest, pattern, &letter)) found = true;
+    while (RE2::FindAndConsume(&rest, *pattern, &letter)) found = true;
     if (found) return absl::ascii_toupper(static_cast<unsigned char>(letter[0]));
   }
   return std::nullopt;

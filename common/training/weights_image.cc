@@ -33,27 +33,28 @@ absl::StatusOr<std::shared_ptr<const weights::Image>> ImageOf(const NamedTensors
   return area.Finish();
 }
 
+weights::Manifest ManifestOf(const std::string& job_id, int64_t version, int64_t generation) {
+  weights::Manifest manifest;
+  manifest.job_id = job_id;
+  manifest.version = version;
+  manifest.generation = generation;
+  return manifest;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const weights::Image>> MakeImage(const model::Transformer& model,
                                                                 const std::string& job_id,
                                                                 int64_t version,
                                                                 int64_t generation) {
-  weights::Manifest manifest;
-  manifest.job_id = job_id;
-  manifest.version = version;
-  manifest.generation = generation;
-  return ImageOf(model.NamedParameters(), std::move(manifest));
+  return ImageOf(model.NamedParameters(), ManifestOf(job_id, version, generation));
 }
 
 absl::StatusOr<std::shared_ptr<const weights::Image>> MakeImage(const TrainedModel& trained,
                                                                 const std::string& job_id,
                                                                 int64_t version,
                                                                 int64_t generation) {
-  weights::Manifest manifest;
-  manifest.job_id = job_id;
-  manifest.version = version;
-  manifest.generation = generation;
+  weights::Manifest manifest = ManifestOf(job_id, version, generation);
   manifest.base_sha256 = trained.frozen_sha256();
   return ImageOf(trained.trained(), std::move(manifest));
 }

@@ -12,6 +12,7 @@
 #include "common/model/adapter_folder.h"
 #include "common/model/trained_parts.h"
 #include "common/model/transformer.h"
+#include "tests/unit/model/gradient_check.h"
 #include "tests/unit/model/test_model.h"
 
 namespace dtrpo::model {
@@ -114,27 +115,8 @@ TEST(LoraTest, GradientsEqualFiniteDifferencesAndTheBaseHasNone) {
   torch::manual_seed(7);
   const torch::Tensor direction = torch::randn({16, 11}, torch::kFloat64);
   const auto loss = [&] { return (Logits(*model).tanh() * direction).sum(); };
-  loss().backward();
-
-  torch::NoGradGuard no_grad;
-  constexpr double kStep = 1e-5;
   ASSERT_EQ(model->NamedAdapters().size(), 2u * 7 * 2);
-  for (const auto& [name, adapter] : model->NamedAdapters()) {
-    ASSERT_TRUE(adapter.grad().defined()) << name;
-    torch::Tensor flat = adapter.view(-1);
-    const int64_t stride = std::max<int64_t>(1, flat.numel() / 5);
-    for (int64_t i = 0; i < flat.numel(); i += stride) {
-      const double value = flat[i].item<double>();
-      flat[i] = value + kStep;
-      const double above = loss().item<double>();
-      flat[i] = value - kStep;
-      const double below = loss().item<double>();
-      flat[i] = value;
-      const double slope = (above - below) / (2 * kStep);
-      EXPECT_NEAR(adapter.grad().view(-1)[i].item<double>(), slope, 1e-6 * (1 + std::abs(slope)))
-          << name << "[" << i << "]";
-    }
-  }
+  ExpectGradientsOfDifferences(model->NamedAdapters(), loss, /*relative=*/true);
   for (const auto& [name, parameter] : model->NamedParameters()) {
     EXPECT_FALSE(parameter.requires_grad()) << name;
     EXPECT_FALSE(parameter.grad().defined()) << name;

@@ -7,6 +7,7 @@
 #include <torch/utils.h>
 
 #include "common/model/torch_boundary.h"
+#include "tests/unit/model/gradient_check.h"
 #include "tests/unit/model/test_model.h"
 
 namespace dtrpo::model {
@@ -118,25 +119,7 @@ TEST_P(GradientTest, EqualsFiniteDifferences) {
   torch::manual_seed(7);
   const torch::Tensor direction = torch::randn({22, 11}, torch::kFloat64);
   const auto loss = [&] { return (model->Head(model->Forward(batch)).tanh() * direction).sum(); };
-  loss().backward();
-
-  torch::NoGradGuard no_grad;
-  constexpr double kStep = 1e-5;
-  for (const auto& [name, parameter] : model->NamedParameters()) {
-    ASSERT_TRUE(parameter.grad().defined()) << name;
-    torch::Tensor flat = parameter.view(-1);
-    const int64_t stride = std::max<int64_t>(1, flat.numel() / 5);
-    for (int64_t i = 0; i < flat.numel(); i += stride) {
-      const double value = flat[i].item<double>();
-      flat[i] = value + kStep;
-      const double above = loss().item<double>();
-      flat[i] = value - kStep;
-      const double below = loss().item<double>();
-      flat[i] = value;
-      EXPECT_NEAR(parameter.grad().view(-1)[i].item<double>(), (above - below) / (2 * kStep), 1e-6)
-          << name << "[" << i << "]";
-    }
-  }
+  ExpectGradientsOfDifferences(model->NamedParameters(), loss);
 }
 
 INSTANTIATE_TEST_SUITE_P(TiedAndUntied, GradientTest, testing::Bool(),

@@ -38,8 +38,9 @@ TEST(ChoiceVerifierTest, TheTableOfHardCases) {
       {"", '-'},
       {"42", '-'},
   };
+  const LetterReader letter('D');
   for (const auto& c : kCases) {
-    EXPECT_EQ(ChosenLetter(c.text, 'D').value_or('-'), c.letter) << "'" << c.text << "'";
+    EXPECT_EQ(letter.Read(c.text).value_or('-'), c.letter) << "'" << c.text << "'";
   }
 }
 

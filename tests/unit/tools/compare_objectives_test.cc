@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/support/tiny_checkpoint.h"
-#include "tools/dtrpo/cli.h"
+#include "tests/unit/tools/run_dtrpo.h"
 #include "tools/dtrpo/compare/comparison_file.h"
 
 namespace dtrpo::tools {
@@ -21,23 +21,6 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-struct Outcome {
-  int exit_code = 0;
-  std::string out, err;
-};
-
-Outcome Dtrpo(const std::vector<std::string>& arguments) {
-  std::vector<const char*> argv = {"dtrpo"};
-  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-  Outcome outcome;
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  outcome.exit_code = RunCli(static_cast<int>(argv.size()), argv.data());
-  outcome.err = ::testing::internal::GetCapturedStderr();
-  outcome.out = ::testing::internal::GetCapturedStdout();
-  return outcome;
-}
 
 class CompareObjectivesTest : public ::testing::Test {
  protected:

@@ -12,28 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "nlohmann/json.hpp"
-#include "tools/dtrpo/cli.h"
+#include "tests/unit/tools/run_dtrpo.h"
 
 namespace dtrpo::tools {
 
 inline const char kModels[] = DTRPO_SOURCE_DIR "/tests/golden/model/";
-
-struct Outcome {
-  int exit_code = 0;
-  std::string out, err;
-};
-
-inline Outcome Dtrpo(const std::vector<std::string>& arguments) {
-  std::vector<const char*> argv = {"dtrpo"};
-  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-  Outcome outcome;
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  outcome.exit_code = RunCli(static_cast<int>(argv.size()), argv.data());
-  outcome.err = ::testing::internal::GetCapturedStderr();
-  outcome.out = ::testing::internal::GetCapturedStdout();
-  return outcome;
-}
 
 class GenerateAndScoreTest : public ::testing::Test {
  protected:
