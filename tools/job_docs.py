@@ -80,7 +80,10 @@ def _sections(specs: dict, message: str, prefix: str) -> list[str]:
     lines = _table([row for row in specs[message] if row[0] in _TYPES], prefix)
     for kind, name, _ in specs[message]:
         if kind not in _TYPES:
-            lines += ["", f"## {prefix}{name}", ""] + _sections(specs, kind, f"{prefix}{name}.")
+            each = "[]" if kind.startswith("repeated ") else ""
+            field = f"{prefix}{name}{each}"
+            lines += ["", f"## {field}", ""]
+            lines += _sections(specs, kind.removeprefix("repeated "), f"{field}.")
     return lines
 
 

@@ -75,23 +75,32 @@ absl::Status CheckName(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status CheckModelAndData(const ModelSpec& model, const DataSpec& data) {
-  DTRPO_RETURN_IF_ERROR(Path("model.path", model.path, true));
+absl::Status CheckModel(const ModelSpec& model) {
+  DTRPO_RETURN_IF_ERROR(Path("model.path", model.path, model.from_job.empty()));
+  if (!model.path.empty() && !model.from_job.empty()) {
+    return Refuse("model.from_job", "and model.path exclude each other");
+  }
   DTRPO_RETURN_IF_ERROR(InRange("model.mask_token_id", int64_t{model.mask_token_id}, 0, kMaxInt32));
   DTRPO_RETURN_IF_ERROR(InRange("model.block_size", int64_t{model.block_size}, 0, kMaxTokens));
   DTRPO_RETURN_IF_ERROR(OneOf("model.dtype", model.dtype, {"auto", "float32", "bfloat16"}));
   for (const int32_t id : model.stop_ids) {
     DTRPO_RETURN_IF_ERROR(InRange("model.stop_ids", int64_t{id}, 0, kMaxInt32));
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckData(const DataSpec& data, JobKind kind) {
   DTRPO_RETURN_IF_ERROR(Path("data.prompts", data.prompts, false));
   DTRPO_RETURN_IF_ERROR(Path("data.pairs", data.pairs, false));
-  if (data.prompts.empty() && data.pairs.empty()) {
+  if (kind == JobKind::kTrain && data.prompts.empty() && data.pairs.empty()) {
     return Refuse("data.prompts", "is required, or data.pairs");
   }
+  DTRPO_RETURN_IF_ERROR(InRange("data.min_pass_rate", data.min_pass_rate, 0.0, 1.0));
+  DTRPO_RETURN_IF_ERROR(InRange("data.max_pass_rate", data.max_pass_rate, data.min_pass_rate, 1.0));
   DTRPO_RETURN_IF_ERROR(OneOf("data.pairs_order", data.pairs_order, {"random", "noise"}));
   DTRPO_RETURN_IF_ERROR(InRange("data.pairs_heldout", data.pairs_heldout, 0.0, 0.5));
   DTRPO_RETURN_IF_ERROR(InRange("data.pairs_share", data.pairs_share, 0.0, 1.0));
-  DTRPO_RETURN_IF_ERROR(Path("data.heldout", data.heldout, false));
+  DTRPO_RETURN_IF_ERROR(Path("data.heldout", data.heldout, kind == JobKind::kEval));
   DTRPO_RETURN_IF_ERROR(Path("data.answer_field", data.answer_field, true));
   DTRPO_RETURN_IF_ERROR(
       InRange("data.max_prompt_tokens", int64_t{data.max_prompt_tokens}, 1, kMaxTokens));
@@ -121,13 +130,30 @@ absl::Status CheckSampling(const SamplingSpec& s) {
   return absl::OkStatus();
 }
 
-absl::Status CheckRewardAndObjective(const RewardSpec& reward, const ObjectiveSpec& o) {
-  if (const auto verifier = reward::Verifier::Create(reward.verifier); !verifier.ok()) {
-    return Refuse("reward.verifier", verifier.status().message());
+absl::Status VerifierRule(absl::string_view field, const std::string& rule) {
+  const auto verifier = reward::Verifier::Create(rule);
+  return verifier.ok() ? absl::OkStatus() : Refuse(field, verifier.status().message());
+}
+
+absl::Status CheckReward(const RewardSpec& reward) {
+  DTRPO_RETURN_IF_ERROR(VerifierRule("reward.verifier", reward.verifier));
+  for (size_t i = 0; i < reward.terms.size(); ++i) {
+    const std::string field = absl::StrCat("reward.terms[", i, "]");
+    DTRPO_RETURN_IF_ERROR(VerifierRule(absl::StrCat(field, ".verifier"), reward.terms[i].verifier));
+    DTRPO_RETURN_IF_ERROR(
+        InRange(absl::StrCat(field, ".weight"), reward.terms[i].weight, -1e6, 1e6));
   }
-  DTRPO_RETURN_IF_ERROR(InRange("reward.min_gap", reward.min_gap, 0.0, 1e9));
   DTRPO_RETURN_IF_ERROR(
-      InRange("reward.max_pairs_per_prompt", int64_t{reward.max_pairs_per_prompt}, 1, 512));
+      InRange("reward.service.timeout_ms", reward.service.timeout_ms, 1, 3600000));
+  DTRPO_RETURN_IF_ERROR(
+      InRange("reward.service.attempts", int64_t{reward.service.attempts}, 1, 1000));
+  DTRPO_RETURN_IF_ERROR(
+      OneOf("reward.pairing", reward.pairing, {"best_worst", "correct_wrong", "length_balanced"}));
+  DTRPO_RETURN_IF_ERROR(InRange("reward.min_gap", reward.min_gap, 0.0, 1e9));
+  return InRange("reward.max_pairs_per_prompt", int64_t{reward.max_pairs_per_prompt}, 1, 512);
+}
+
+absl::Status CheckObjective(const ObjectiveSpec& o) {
   DTRPO_RETURN_IF_ERROR(Positive("objective.beta", o.beta, 1e6));
   DTRPO_RETURN_IF_ERROR(InRange("objective.draws", int64_t{o.draws}, 1, kMaxTokens));
   DTRPO_RETURN_IF_ERROR(OneOf("objective.boundary", o.boundary, {"clean", "noisy", "exclude"}));
@@ -214,6 +240,23 @@ absl::Status CheckEvaluation(const EvaluationSpec& e) {
       InRange("evaluation.every_versions", int64_t{e.every_versions}, 0, kMaxInt32));
   DTRPO_RETURN_IF_ERROR(InRange("evaluation.max_prompts", int64_t{e.max_prompts}, 0, kMaxInt32));
   DTRPO_RETURN_IF_ERROR(InRange("evaluation.show_samples", int64_t{e.show_samples}, 0, 1000));
+  DTRPO_RETURN_IF_ERROR(
+      OneOf("evaluation.layout", e.layout,
+            {"prompts", "gsm8k", "math", "gpqa", "mbpp", "livecodebench", "ifeval"}));
+  DTRPO_RETURN_IF_ERROR(Path("evaluation.template", e.prompt_template, false));
+  DTRPO_RETURN_IF_ERROR(InRange("evaluation.samples", int64_t{e.samples}, 1, 1024));
+  DTRPO_RETURN_IF_ERROR(InRange("evaluation.temperature", e.temperature, 0.0, 100.0));
+  if (e.samples > 1 && e.temperature == 0) {
+    return Refuse("evaluation.temperature", "0 makes the ", e.samples,
+                  " answers to a question the same");
+  }
+  for (const int32_t k : e.pass_k) {
+    DTRPO_RETURN_IF_ERROR(InRange("evaluation.pass_k", int64_t{k}, 1, e.samples));
+  }
+  DTRPO_RETURN_IF_ERROR(InRange("evaluation.stop_after", int64_t{e.stop_after}, 0, kMaxInt32));
+  if (!e.verifier.empty()) {
+    DTRPO_RETURN_IF_ERROR(VerifierRule("evaluation.verifier", e.verifier));
+  }
   if (e.unmask.empty()) return absl::OkStatus();
   return UnmaskRule("evaluation.unmask", e.unmask);
 }
@@ -222,9 +265,12 @@ absl::Status CheckEvaluation(const EvaluationSpec& e) {
 
 absl::Status Validate(const JobSpec& spec) {
   DTRPO_RETURN_IF_ERROR(CheckName(spec.name));
-  DTRPO_RETURN_IF_ERROR(CheckModelAndData(spec.model, spec.data));
+  DTRPO_RETURN_IF_ERROR(InRange("priority", int64_t{spec.priority}, -100, 100));
+  DTRPO_RETURN_IF_ERROR(CheckModel(spec.model));
+  DTRPO_RETURN_IF_ERROR(CheckData(spec.data, spec.kind));
   DTRPO_RETURN_IF_ERROR(CheckSampling(spec.sampling));
-  DTRPO_RETURN_IF_ERROR(CheckRewardAndObjective(spec.reward, spec.objective));
+  DTRPO_RETURN_IF_ERROR(CheckReward(spec.reward));
+  DTRPO_RETURN_IF_ERROR(CheckObjective(spec.objective));
   DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckTrainedParts(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation));

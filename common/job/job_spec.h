@@ -19,6 +19,7 @@ struct ModelSpec {
   int32_t block_size = 0;     // 0: from config.json
   std::string dtype = "auto";
   std::vector<int32_t> stop_ids = {};  // empty: from the checkpoint's files
+  std::string from_job;                // resolved to `path` at submit
 };
 
 struct DataSpec {
@@ -33,6 +34,8 @@ struct DataSpec {
   std::string pairs_order = "random";
   double pairs_heldout = 0;
   double pairs_share = 0.5;
+  double min_pass_rate = 0;
+  double max_pass_rate = 1;
 };
 
 struct SamplingSpec {
@@ -48,10 +51,24 @@ struct SamplingSpec {
   int32_t repetition_guard = 0;  // 0: off
 };
 
+struct RewardTerm {
+  std::string verifier;
+  double weight = 1;
+};
+
+struct RewardServiceSpec {
+  std::string address;
+  int64_t timeout_ms = 30000;
+  int32_t attempts = 4;
+};
+
 struct RewardSpec {
   std::string verifier = "exact";
   double min_gap = 0;
   int32_t max_pairs_per_prompt = 2;
+  std::vector<RewardTerm> terms;  // instead of `verifier`
+  RewardServiceSpec service;
+  std::string pairing = "best_worst";
 };
 
 enum class ObjectiveKind { kDtrpo, kExact, kVrpo, kRandomMask };
@@ -113,6 +130,14 @@ struct EvaluationSpec {
   int32_t max_prompts = 0;     // 0: all
   int32_t show_samples = 4;
   std::string unmask;  // empty: the sampling spec's
+  std::string layout = "prompts";
+  std::string prompt_template;  // empty: the layout's own
+  int32_t samples = 1;
+  double temperature = 0;  // 0: greedy
+  std::vector<int32_t> pass_k = {1};
+  std::string verifier;  // empty: the layout's own, or the reward's
+  bool keep_best = true;
+  int32_t stop_after = 0;  // 0: never
 };
 
 struct ReplaySpec {
@@ -126,7 +151,10 @@ struct ReplaySpec {
   double samples_per_insert = 0;  // 0: not limited
 };
 
+enum class JobKind { kTrain, kEval };
+
 struct JobSpec {
+  JobKind kind = JobKind::kTrain;
   std::string name;
   uint64_t seed = 1;
   ModelSpec model;
@@ -138,6 +166,7 @@ struct JobSpec {
   EvaluationSpec evaluation;
   ReplaySpec replay;
   std::string output;
+  int32_t priority = 0;
 };
 
 // INVALID_ARGUMENT naming the field and the limit it breaks, limits of the replay store included.

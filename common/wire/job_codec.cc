@@ -51,6 +51,12 @@ struct NamedSchedule {
 constexpr NamedSchedule kSchedules[] = {{"constant", job::Schedule::kConstant},
                                         {"linear", job::Schedule::kLinear},
                                         {"cosine", job::Schedule::kCosine}};
+struct NamedJobKind {
+  const char* name;
+  job::JobKind value;
+};
+constexpr NamedJobKind kJobKinds[] = {{"train", job::JobKind::kTrain},
+                                      {"eval", job::JobKind::kEval}};
 
 // Empty keeps the default that `to` holds.
 template <typename Named, size_t kCount, typename Value>
@@ -89,6 +95,8 @@ void TakeData(const v1::DataSpec& from, job::DataSpec& to) {
   Take(from.pairs_order(), to.pairs_order);
   Take(from.pairs_heldout(), to.pairs_heldout);
   if (from.has_pairs_share()) to.pairs_share = from.pairs_share();
+  Take(from.min_pass_rate(), to.min_pass_rate);
+  if (from.has_max_pass_rate()) to.max_pass_rate = from.max_pass_rate();
 }
 
 void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
@@ -102,6 +110,19 @@ void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
   Take(from.greedy_first_token(), to.greedy_first_token);
   Take(from.confidence(), to.confidence);
   Take(from.repetition_guard(), to.repetition_guard);
+}
+
+void TakeReward(const v1::RewardSpec& from, job::RewardSpec& to) {
+  Take(from.verifier(), to.verifier);
+  Take(from.min_gap(), to.min_gap);
+  Take(from.max_pairs_per_prompt(), to.max_pairs_per_prompt);
+  for (const v1::RewardTerm& term : from.terms()) {
+    to.terms.push_back({term.verifier(), term.has_weight() ? term.weight() : 1});
+  }
+  Take(from.service().address(), to.service.address);
+  Take(from.service().timeout_ms(), to.service.timeout_ms);
+  Take(from.service().attempts(), to.service.attempts);
+  Take(from.pairing(), to.pairing);
 }
 
 absl::Status TakeObjective(const v1::ObjectiveSpec& from, job::ObjectiveSpec& to) {
@@ -153,6 +174,21 @@ absl::Status TakeTraining(const v1::TrainingSpec& from, job::TrainingSpec& to) {
   return absl::OkStatus();
 }
 
+void TakeEvaluation(const v1::EvaluationSpec& from, job::EvaluationSpec& to) {
+  Take(from.every_versions(), to.every_versions);
+  Take(from.max_prompts(), to.max_prompts);
+  if (from.has_show_samples()) to.show_samples = from.show_samples();
+  Take(from.unmask(), to.unmask);
+  Take(from.layout(), to.layout);
+  Take(from.template_(), to.prompt_template);
+  Take(from.samples(), to.samples);
+  Take(from.temperature(), to.temperature);
+  if (from.pass_k_size() > 0) to.pass_k.assign(from.pass_k().begin(), from.pass_k().end());
+  Take(from.verifier(), to.verifier);
+  if (from.has_keep_best()) to.keep_best = from.keep_best();
+  Take(from.stop_after(), to.stop_after);
+}
+
 void TakeReplay(const v1::ReplaySpec& from, job::ReplaySpec& to) {
   Take(from.max_items(), to.max_items);
   Take(from.max_bytes(), to.max_bytes);
@@ -170,24 +206,20 @@ absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from) {
   job::JobSpec to;
   Take(from.name(), to.name);
   Take(from.seed(), to.seed);
+  DTRPO_RETURN_IF_ERROR(TakeWord("kind", from.kind(), kJobKinds, to.kind));
+  Take(from.priority(), to.priority);
   Take(from.model().path(), to.model.path);
   Take(from.model().mask_token_id(), to.model.mask_token_id);
   Take(from.model().block_size(), to.model.block_size);
   Take(from.model().dtype(), to.model.dtype);
+  Take(from.model().from_job(), to.model.from_job);
   to.model.stop_ids.assign(from.model().stop_ids().begin(), from.model().stop_ids().end());
   TakeData(from.data(), to.data);
   TakeSampling(from.sampling(), to.sampling);
-  Take(from.reward().verifier(), to.reward.verifier);
-  Take(from.reward().min_gap(), to.reward.min_gap);
-  Take(from.reward().max_pairs_per_prompt(), to.reward.max_pairs_per_prompt);
+  TakeReward(from.reward(), to.reward);
   DTRPO_RETURN_IF_ERROR(TakeObjective(from.objective(), to.objective));
   DTRPO_RETURN_IF_ERROR(TakeTraining(from.training(), to.training));
-  Take(from.evaluation().every_versions(), to.evaluation.every_versions);
-  Take(from.evaluation().max_prompts(), to.evaluation.max_prompts);
-  if (from.evaluation().has_show_samples()) {
-    to.evaluation.show_samples = from.evaluation().show_samples();
-  }
-  Take(from.evaluation().unmask(), to.evaluation.unmask);
+  TakeEvaluation(from.evaluation(), to.evaluation);
   TakeReplay(from.replay(), to.replay);
   Take(from.output(), to.output);
   DTRPO_RETURN_IF_ERROR(job::Validate(to));
@@ -198,6 +230,8 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   to->Clear();
   to->set_name(from.name);
   to->set_seed(from.seed);
+  to->set_kind(WordOf(kJobKinds, from.kind));
+  to->set_priority(from.priority);
 
   v1::ModelSpec* model = to->mutable_model();
   model->set_path(from.model.path);
@@ -205,6 +239,7 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   model->set_block_size(from.model.block_size);
   model->set_dtype(from.model.dtype);
   for (const int32_t id : from.model.stop_ids) model->add_stop_ids(id);
+  model->set_from_job(from.model.from_job);
 
   v1::DataSpec* data = to->mutable_data();
   data->set_prompts(from.data.prompts);
@@ -218,6 +253,8 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   data->set_pairs_order(from.data.pairs_order);
   data->set_pairs_heldout(from.data.pairs_heldout);
   data->set_pairs_share(from.data.pairs_share);
+  data->set_min_pass_rate(from.data.min_pass_rate);
+  data->set_max_pass_rate(from.data.max_pass_rate);
 
   v1::SamplingSpec* sampling = to->mutable_sampling();
   sampling->set_unmask(from.sampling.unmask);
@@ -235,6 +272,15 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   reward->set_verifier(from.reward.verifier);
   reward->set_min_gap(from.reward.min_gap);
   reward->set_max_pairs_per_prompt(from.reward.max_pairs_per_prompt);
+  for (const job::RewardTerm& from_term : from.reward.terms) {
+    v1::RewardTerm* term = reward->add_terms();
+    term->set_verifier(from_term.verifier);
+    term->set_weight(from_term.weight);
+  }
+  reward->mutable_service()->set_address(from.reward.service.address);
+  reward->mutable_service()->set_timeout_ms(from.reward.service.timeout_ms);
+  reward->mutable_service()->set_attempts(from.reward.service.attempts);
+  reward->set_pairing(from.reward.pairing);
 
   v1::ObjectiveSpec* objective = to->mutable_objective();
   objective->set_beta(from.objective.beta);
@@ -283,6 +329,14 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   evaluation->set_max_prompts(from.evaluation.max_prompts);
   evaluation->set_show_samples(from.evaluation.show_samples);
   evaluation->set_unmask(from.evaluation.unmask);
+  evaluation->set_layout(from.evaluation.layout);
+  evaluation->set_template_(from.evaluation.prompt_template);
+  evaluation->set_samples(from.evaluation.samples);
+  evaluation->set_temperature(from.evaluation.temperature);
+  for (const int32_t k : from.evaluation.pass_k) evaluation->add_pass_k(k);
+  evaluation->set_verifier(from.evaluation.verifier);
+  evaluation->set_keep_best(from.evaluation.keep_best);
+  evaluation->set_stop_after(from.evaluation.stop_after);
 
   v1::ReplaySpec* replay = to->mutable_replay();
   replay->set_max_items(from.replay.max_items);

@@ -78,6 +78,11 @@ void Disturb(google::protobuf::Message* message) {
     if (field->is_repeated()) {
       if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING) {
         reflection->AddString(message, field, "disturbed");
+      } else if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
+        if (reflection->FieldSize(*message, field) == 0) {
+          reflection->AddMessage(message, field);
+        }
+        Disturb(reflection->MutableRepeatedMessage(message, field, 0));
       } else {
         reflection->AddInt32(message, field, 3 + field->number());
       }
@@ -121,6 +126,11 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_sampling()->set_confidence("tempered");
   spec.mutable_evaluation()->set_unmask("threshold:0.5");
   spec.mutable_reward()->set_verifier("number");
+  spec.mutable_reward()->add_terms()->set_verifier("choice:ABC");
+  spec.mutable_reward()->set_pairing("correct_wrong");
+  spec.mutable_evaluation()->set_layout("gpqa");
+  spec.mutable_evaluation()->set_verifier("normalised");
+  spec.set_kind("eval");
   spec.mutable_objective()->set_weighting("mean");
   spec.mutable_objective()->set_boundary("noisy");
   spec.mutable_objective()->set_draw_from("sequence");
@@ -136,6 +146,8 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   Disturb(&spec);
   // Limits that go together.
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
+  spec.mutable_reward()->mutable_service()->set_timeout_ms(77);
+  spec.mutable_evaluation()->set_pass_k(0, 2);
   spec.mutable_replay()->set_max_items(int64_t{1} << 33);
   spec.mutable_replay()->set_max_bytes(int64_t{1} << 50);
   spec.mutable_replay()->set_min_items(2);
@@ -150,6 +162,8 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   other.mutable_objective()->set_loss("sigmoid");
   other.mutable_training()->mutable_lora()->Clear();
   other.mutable_training()->mutable_lora()->set_save("merged");
+  spec.mutable_model()->clear_from_job();
+  other.mutable_model()->clear_path();
   for (const v1::JobSpec& disturbed : {spec, other}) {
     const v1::JobSpec resolved = Resolve(disturbed);
     std::string difference;
