@@ -95,6 +95,10 @@ absl::Status CheckData(const DataSpec& data, JobKind kind) {
   if (kind == JobKind::kTrain && data.prompts.empty() && data.pairs.empty()) {
     return Refuse("data.prompts", "is required, or data.pairs");
   }
+  if (kind == JobKind::kEval && !(data.prompts.empty() && data.pairs.empty())) {
+    return Refuse(data.prompts.empty() ? "data.pairs" : "data.prompts",
+                  "a job of kind eval trains on nothing; its questions are data.heldout");
+  }
   DTRPO_RETURN_IF_ERROR(InRange("data.min_pass_rate", data.min_pass_rate, 0.0, 1.0));
   DTRPO_RETURN_IF_ERROR(InRange("data.max_pass_rate", data.max_pass_rate, data.min_pass_rate, 1.0));
   DTRPO_RETURN_IF_ERROR(OneOf("data.pairs_order", data.pairs_order, {"random", "noise"}));
@@ -147,6 +151,7 @@ absl::Status CheckReward(const RewardSpec& reward) {
       InRange("reward.service.timeout_ms", reward.service.timeout_ms, 1, 3600000));
   DTRPO_RETURN_IF_ERROR(
       InRange("reward.service.attempts", int64_t{reward.service.attempts}, 1, 1000));
+  DTRPO_RETURN_IF_ERROR(InRange("reward.service.outage_ms", reward.service.outage_ms, 1, 86400000));
   DTRPO_RETURN_IF_ERROR(
       OneOf("reward.pairing", reward.pairing, {"best_worst", "correct_wrong", "length_balanced"}));
   DTRPO_RETURN_IF_ERROR(InRange("reward.min_gap", reward.min_gap, 0.0, 1e9));
@@ -271,10 +276,11 @@ absl::Status Validate(const JobSpec& spec) {
   DTRPO_RETURN_IF_ERROR(CheckSampling(spec.sampling));
   DTRPO_RETURN_IF_ERROR(CheckReward(spec.reward));
   DTRPO_RETURN_IF_ERROR(CheckObjective(spec.objective));
-  DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
-  DTRPO_RETURN_IF_ERROR(CheckTrainedParts(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation));
   DTRPO_RETURN_IF_ERROR(Path("output", spec.output, true));
+  if (spec.kind == JobKind::kEval) return absl::OkStatus();  // no learner, no store
+  DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
+  DTRPO_RETURN_IF_ERROR(CheckTrainedParts(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckReplay(spec.replay));
   return CheckReplayLimits(spec);
 }

@@ -60,6 +60,7 @@ struct RewardServiceSpec {
   std::string address;
   int64_t timeout_ms = 30000;
   int32_t attempts = 4;
+  int64_t outage_ms = 600000;
 };
 
 struct RewardSpec {

@@ -122,6 +122,7 @@ void TakeReward(const v1::RewardSpec& from, job::RewardSpec& to) {
   Take(from.service().address(), to.service.address);
   Take(from.service().timeout_ms(), to.service.timeout_ms);
   Take(from.service().attempts(), to.service.attempts);
+  Take(from.service().outage_ms(), to.service.outage_ms);
   Take(from.pairing(), to.pairing);
 }
 
@@ -280,6 +281,7 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   reward->mutable_service()->set_address(from.reward.service.address);
   reward->mutable_service()->set_timeout_ms(from.reward.service.timeout_ms);
   reward->mutable_service()->set_attempts(from.reward.service.attempts);
+  reward->mutable_service()->set_outage_ms(from.reward.service.outage_ms);
   reward->set_pairing(from.reward.pairing);
 
   v1::ObjectiveSpec* objective = to->mutable_objective();
