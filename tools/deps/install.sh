@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing needs on Debian 12, then fetches LibTorch. Run as root or with
+# Installs what building and testing needs on Debian 12, then fetches LibTorch and the Python
+# packages of the tests. Run as root or with
 # sudo at hand. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
@@ -55,3 +56,7 @@ echo "install.sh: ${#packages[@]} packages present ($((SECONDS - started)) s)"
 started=$SECONDS
 libtorch=$("$here/libtorch.sh")
 echo "install.sh: LibTorch in $libtorch ($((SECONDS - started)) s)"
+
+started=$SECONDS
+environment=$("$here/python.sh")
+echo "install.sh: Python packages in $environment ($((SECONDS - started)) s)"
