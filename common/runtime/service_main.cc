@@ -22,10 +22,13 @@ int RunServiceProgram(int argc, char** argv, const ServiceProgram& program) {
   // Tests keep the check.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   const std::string program_name = absl::StrCat("dtrpo-", program.role);
-  std::string config_file, name, port_file;
+  std::vector<std::string> config_files;
+  std::string name, port_file;
   bool print_config = false;
   CLI::App app(absl::StrCat("The ", program.role, " service of dTRPO."), program_name);
-  app.add_option("--config", config_file, "YAML configuration (proto/dtrpo/v1/config.proto)");
+  app.add_option("--config", config_files,
+                 "YAML configuration (proto/dtrpo/v1/config.proto); given more than once, a later "
+                 "file replaces the fields that it names");
   app.add_option("--name", name, "Name of this process in logs and calls; default: its role");
   app.add_option("--port-file", port_file, "Where to write the bound ports, as JSON");
   app.add_flag("--print-config", print_config, "Print the configuration in effect and exit");
@@ -39,10 +42,15 @@ int RunServiceProgram(int argc, char** argv, const ServiceProgram& program) {
     std::cerr << program_name << ": " << status.message() << std::endl;
     return exit_code;
   };
-  absl::Status loaded =
-      config_file.empty()
-          ? ParseConfig("", "configuration", program.config, program.check)
-          : LoadConfig(base::PosixFileSystem(), config_file, program.config, program.check);
+  absl::Status loaded;
+  for (size_t i = 0; i < config_files.size() && loaded.ok(); ++i) {
+    const bool last = i + 1 == config_files.size();
+    loaded = LoadConfig(base::PosixFileSystem(), config_files[i], program.config,
+                        last ? program.check : nullptr);
+  }
+  if (config_files.empty()) {
+    loaded = ParseConfig("", "configuration", program.config, program.check);
+  }
   if (!loaded.ok()) return fail(loaded, kBadUsageExitCode);
   if (!port_file.empty()) program.server->set_port_file(port_file);
   if (print_config) {

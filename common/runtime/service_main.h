@@ -12,9 +12,9 @@
 //         });
 //   }
 //
-// Flags: --config FILE, --name NAME, --port-file FILE (overrides server.port_file), --print-config.
-// Exit codes: 0 drained after a signal; 1 failed (one line on stderr says why); 2 bad flags or
-// configuration; 70 drain overrun.
+// Flags: --config FILE (may be repeated: later files replace fields of earlier ones), --name NAME,
+// --port-file FILE (overrides server.port_file), --print-config. Exit codes: 0 drained after a
+// signal; 1 failed (one line on stderr says why); 2 bad flags or configuration; 70 drain overrun.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,9 @@
 #include "common/runtime/worker_config.h"
 
+#include <netdb.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -17,6 +20,20 @@ std::string HostName() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
   return name;
+}
+
+// What this host's name stands for: in a container /etc/hosts has the container's own address.
+std::string HostAddress() {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const std::string name = HostName();
+  if (getaddrinfo(name.c_str(), nullptr, &hints, &found) != 0) return name;
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, freeaddrinfo);
+  char text[NI_MAXHOST] = {};
+  const int failed =
+      getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
+  return failed == 0 ? text : name;
 }
 
 }  // namespace
@@ -102,11 +119,18 @@ absl::StatusOr<std::optional<int32_t>> OrdinalOf(const v1::WorkerConfig& config)
   return of_host;
 }
 
+std::string ReachableAddress(const std::string& bound) {
+  absl::StatusOr<rpc::Address> address = rpc::ParseAddress(bound);
+  if (!address.ok() || (address->host != "0.0.0.0" && address->host != "::")) return bound;
+  address->host = HostAddress();
+  return address->ToString();
+}
+
 v1::RegisterWorkerRequest Registration(const ServiceHost& host, const std::string& role) {
   v1::RegisterWorkerRequest request;
   request.set_role(role);
-  request.set_address(host.address());
-  request.set_metrics_address(host.metrics_address());
+  request.set_address(ReachableAddress(host.address()));
+  request.set_metrics_address(ReachableAddress(host.metrics_address()));
   request.set_pid(getpid());
   // Another process never has the same address, pid and start; the same process always does.
   request.set_incarnation(

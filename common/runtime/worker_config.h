@@ -31,6 +31,10 @@ absl::StatusOr<std::optional<int32_t>> OrdinalOf(const v1::WorkerConfig& config)
 // Of a host's name: 3 of "learner-3", also with a domain; nullopt: it has none.
 std::optional<int32_t> OrdinalOfHost(absl::string_view host_name);
 
+// What others connect to when a worker is bound to `bound`: the same, but the address of this
+// host's name in place of "every interface".
+std::string ReachableAddress(const std::string& bound);
+
 // What the worker in this process tells the coordinator of itself. REQUIRES: host.Start() was OK.
 v1::RegisterWorkerRequest Registration(const ServiceHost& host, const std::string& role);
 

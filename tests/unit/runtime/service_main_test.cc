@@ -45,9 +45,9 @@ class ServiceMainTest : public testing::Test {
     return code;
   }
 
-  std::string WriteConfig(const std::string& text) {
+  std::string WriteConfig(const std::string& text, const std::string& name = "") {
     const std::string path =
-        absl::StrCat(testing::TempDir(), "/service_main_test_", getpid(), ".yaml");
+        absl::StrCat(testing::TempDir(), "/service_main_test_", getpid(), name, ".yaml");
     EXPECT_TRUE(base::WriteFileAtomically(base::PosixFileSystem(), path, text).ok());
     return path;
   }
@@ -62,6 +62,18 @@ TEST_F(ServiceMainTest, PrintsTheConfigurationInEffect) {
   EXPECT_THAT(stdout_, HasSubstr("max_threads: 7"));
   EXPECT_THAT(stdout_, HasSubstr("drain_timeout_ms: 10000"));
   EXPECT_THAT(stdout_, HasSubstr("engine: \"memory\""));
+}
+
+TEST_F(ServiceMainTest, ALaterFileReplacesTheFieldsThatItNames) {
+  const std::string common = WriteConfig("server: {max_threads: 7, log_level: debug}", "common");
+  const std::string own = WriteConfig("max_prefetch_batches: 3\nserver: {max_threads: 9}", "own");
+  EXPECT_EQ(Main({"--config", common, "--config", own, "--print-config"}), 0);
+  EXPECT_THAT(stdout_, HasSubstr("max_threads: 9"));
+  EXPECT_THAT(stdout_, HasSubstr("log_level: \"debug\""));
+  EXPECT_THAT(stdout_, HasSubstr("max_prefetch_batches: 3"));
+  const std::string wrong = WriteConfig("engine: rocks", "wrong");
+  EXPECT_EQ(Main({"--config", wrong, "--config", own}), 2) << "all of it is checked";
+  EXPECT_THAT(stderr_, HasSubstr("engine: must be memory"));
 }
 
 TEST_F(ServiceMainTest, ABadConfigurationIsOneLineAndExitCode2) {

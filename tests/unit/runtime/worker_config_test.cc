@@ -50,6 +50,18 @@ TEST(WorkerConfigTest, AnOrdinalIsANumberOrWhatEndsTheHostsName) {
   }
 }
 
+TEST(WorkerConfigTest, AWorkerThatListensEverywhereIsReachedAtItsHostsAddress) {
+  EXPECT_EQ(ReachableAddress("127.0.0.1:7070"), "127.0.0.1:7070");
+  EXPECT_EQ(ReachableAddress("10.1.2.3:7070"), "10.1.2.3:7070");
+  EXPECT_EQ(ReachableAddress(""), "");
+  for (const char* everywhere : {"0.0.0.0:7070", "[::]:7070"}) {
+    const auto address = rpc::ParseAddress(ReachableAddress(everywhere));
+    ASSERT_TRUE(address.ok()) << address.status();
+    EXPECT_EQ(address->port, 7070);
+    EXPECT_THAT(address->host, testing::Not(testing::AnyOf("0.0.0.0", "::", "")));
+  }
+}
+
 TEST(WorkerConfigTest, ARendezvousThatOtherMachinesReachNeedsInsecureToBeSaid) {
   v1::WorkerConfig config = Valid();
   config.set_rendezvous_listen("0.0.0.0:29500");
