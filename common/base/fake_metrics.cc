@@ -97,6 +97,11 @@ Histogram* FakeMetrics::GetHistogram(const std::string& name, const std::string&
   return &Get(name, labels)->histogram;
 }
 
+void FakeMetrics::RemoveGauge(const std::string& name, const Labels& labels) {
+  absl::MutexLock lock(&mutex_);
+  metrics_.erase(MakeKey(name, labels));
+}
+
 double FakeMetrics::Value(const std::string& name, const Labels& labels) const {
   absl::MutexLock lock(&mutex_);
   auto found = metrics_.find(MakeKey(name, labels));

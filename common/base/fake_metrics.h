@@ -24,6 +24,7 @@ class FakeMetrics : public MetricsRegistry {
                   const Labels& labels = {}) override;
   Histogram* GetHistogram(const std::string& name, const std::string& help,
                           const std::vector<double>& buckets, const Labels& labels = {}) override;
+  void RemoveGauge(const std::string& name, const Labels& labels) override;
 
   // Of a counter or gauge; 0 when nobody asked for it.
   double Value(const std::string& name, const Labels& labels = {}) const;

@@ -2,8 +2,8 @@
 // Names: dtrpo_<service>_<thing>_<unit>[_total], base units (seconds, bytes); labels have few
 // values. Implementations: runtime::PrometheusMetrics, FakeMetrics (fake_metrics.h), NullMetrics().
 //
-// Ownership: the registry owns its metrics; a pointer lives as long as the registry. Asking twice
-// for the same name and labels gives the same metric.
+// Ownership: the registry owns its metrics; a pointer lives as long as the registry, or until
+// RemoveGauge(). Asking twice for the same name and labels gives the same metric.
 #pragma once
 
 #include <string>
@@ -50,6 +50,9 @@ class MetricsRegistry {
   virtual Histogram* GetHistogram(const std::string& name, const std::string& help,
                                   const std::vector<double>& buckets,
                                   const Labels& labels = {}) = 0;
+
+  // A series that has ended, as that of a run which is over; its gauge is gone with it.
+  virtual void RemoveGauge(const std::string& name, const Labels& labels) = 0;
 };
 
 // Accepts everything, keeps nothing; lives for ever.

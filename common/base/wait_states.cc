@@ -2,9 +2,40 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
 namespace dtrpo::base {
+
+namespace {
+
+constexpr char kOther[] = "other";
+
+}  // namespace
+
+WaitStateRegistry::WaitStateRegistry(Clock* clock, MetricsRegistry* metrics) : clock_(clock) {
+  for (const char* on :
+       {"coordinator", "replay", "reference", "rollout", "learner", "disk", kOther}) {
+    totals_[on] = {
+        metrics->GetCounter("dtrpo_wait_seconds_total",
+                            "Time in waits that have ended, by who was waited for.", {{"on", on}}),
+        metrics->GetGauge("dtrpo_waiting_count", "Waits under way.", {{"on", on}})};
+  }
+}
+
+// "replay 127.0.0.1:4003", "replay-0" and "rollouts" stand for their roles.
+const WaitStateRegistry::Totals& WaitStateRegistry::TotalsOf(const std::string& on_whom) const {
+  size_t end = 0;
+  while (end < on_whom.size() && absl::ascii_islower(on_whom[end])) ++end;
+  absl::string_view word(on_whom.data(), end);
+  absl::ConsumeSuffix(&word, "s");
+  const auto found = totals_.find(word);
+  return found == totals_.end() ? totals_.find(kOther)->second : found->second;
+}
 
 std::vector<WaitState> WaitStateRegistry::Snapshot() const {
   absl::MutexLock lock(&mutex_);
@@ -25,6 +56,7 @@ std::string ThreadName() {
 
 uint64_t WaitStateRegistry::Begin(std::string what, std::string on_whom) {
   const absl::Time since = clock_->Now();
+  TotalsOf(on_whom).waiting->Add(1);
   absl::MutexLock lock(&mutex_);
   waits_[next_id_] = {std::move(what), std::move(on_whom), since, ThreadName()};
   return next_id_++;
@@ -32,7 +64,13 @@ uint64_t WaitStateRegistry::Begin(std::string what, std::string on_whom) {
 
 void WaitStateRegistry::End(uint64_t id) {
   absl::MutexLock lock(&mutex_);
-  waits_.erase(id);
+  const auto ended = waits_.find(id);
+  const Totals& totals = TotalsOf(ended->second.on_whom);
+  totals.waiting->Add(-1);
+  // A clock that was set back must not stop the process.
+  totals.seconds->Increment(
+      std::max(0.0, absl::ToDoubleSeconds(clock_->Now() - ended->second.since)));
+  waits_.erase(ended);
 }
 
 ScopedWait::ScopedWait(WaitStateRegistry* registry, std::string what, std::string on_whom)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/base/metrics.h"
 
 namespace dtrpo::base {
 
@@ -25,7 +27,10 @@ struct WaitState {
 
 class WaitStateRegistry {
  public:
-  explicit WaitStateRegistry(Clock* clock = RealClock()) : clock_(clock) {}
+  // Into `metrics`, which outlive the registry, go waits by the role that is waited for:
+  //   dtrpo_wait_seconds_total{on}   of waits that have ended
+  //   dtrpo_waiting_count{on}        waits that are under way
+  explicit WaitStateRegistry(Clock* clock = RealClock(), MetricsRegistry* metrics = NullMetrics());
 
   // Oldest first.
   std::vector<WaitState> Snapshot() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -35,7 +40,14 @@ class WaitStateRegistry {
   uint64_t Begin(std::string what, std::string on_whom) ABSL_LOCKS_EXCLUDED(mutex_);
   void End(uint64_t id) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  struct Totals {
+    Counter* seconds;
+    Gauge* waiting;
+  };
+  const Totals& TotalsOf(const std::string& on_whom) const;
+
   Clock* const clock_;
+  std::map<std::string, Totals, std::less<>> totals_;  // by the first word of on_whom
   mutable absl::Mutex mutex_;
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, WaitState> waits_ ABSL_GUARDED_BY(mutex_);  // ids grow with time

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/base/status_macros.h"
+#include "common/runtime/process_metrics.h"
 
 namespace dtrpo::runtime {
 namespace {
@@ -48,9 +49,14 @@ std::map<std::string, std::string> SortedLabels(const base::Labels& labels) {
 
 }  // namespace
 
+std::map<std::string, std::string> PrometheusMetrics::RoleLabel() const {
+  if (role_.empty()) return {};
+  return {{"role", role_}};
+}
+
 absl::StatusOr<std::unique_ptr<PrometheusMetrics>> PrometheusMetrics::Create(
-    const std::string& listen, bool insecure) {
-  auto metrics = std::unique_ptr<PrometheusMetrics>(new PrometheusMetrics);
+    const std::string& listen, bool insecure, const std::string& role) {
+  auto metrics = std::unique_ptr<PrometheusMetrics>(new PrometheusMetrics(role));
   if (listen == "off") return metrics;
   DTRPO_ASSIGN_OR_RETURN(rpc::Address address, rpc::ParseAddress(listen));
   DTRPO_RETURN_IF_ERROR(rpc::CheckInsecureAllowed(address, insecure));
@@ -63,6 +69,10 @@ absl::StatusOr<std::unique_ptr<PrometheusMetrics>> PrometheusMetrics::Create(
         absl::StrCat("can't listen on ", listen, ": ", error.what()));
   }
   metrics->exposer_->RegisterCollectable(metrics->registry_);
+  if (!role.empty()) {
+    metrics->process_ = std::make_shared<ProcessMetrics>(metrics->RoleLabel());
+    metrics->exposer_->RegisterCollectable(metrics->process_);
+  }
   metrics->address_ = std::move(address);
   return metrics;
 }
@@ -89,7 +99,7 @@ base::Counter* PrometheusMetrics::GetCounter(const std::string& name, const std:
   std::unique_ptr<base::Counter>& counter = counters_[{name, SortedLabels(labels)}];
   if (counter == nullptr) {
     prometheus::Family<prometheus::Counter>& family =
-        prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
+        prometheus::BuildCounter().Name(name).Help(help).Labels(RoleLabel()).Register(*registry_);
     counter = std::make_unique<PrometheusCounter>(&family.Add(SortedLabels(labels)));
   }
   return counter.get();
@@ -102,7 +112,7 @@ base::Gauge* PrometheusMetrics::GetGauge(const std::string& name, const std::str
   std::unique_ptr<base::Gauge>& gauge = gauges_[{name, SortedLabels(labels)}];
   if (gauge == nullptr) {
     prometheus::Family<prometheus::Gauge>& family =
-        prometheus::BuildGauge().Name(name).Help(help).Register(*registry_);
+        prometheus::BuildGauge().Name(name).Help(help).Labels(RoleLabel()).Register(*registry_);
     gauge = std::make_unique<PrometheusGauge>(&family.Add(SortedLabels(labels)));
   }
   return gauge.get();
@@ -116,11 +126,21 @@ base::Histogram* PrometheusMetrics::GetHistogram(const std::string& name, const 
   std::unique_ptr<base::Histogram>& histogram = histograms_[{name, SortedLabels(labels)}];
   if (histogram == nullptr) {
     prometheus::Family<prometheus::Histogram>& family =
-        prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
+        prometheus::BuildHistogram().Name(name).Help(help).Labels(RoleLabel()).Register(*registry_);
     histogram = std::make_unique<PrometheusHistogram>(
         &family.Add(SortedLabels(labels), prometheus::Histogram::BucketBoundaries(buckets)));
   }
   return histogram.get();
+}
+
+void PrometheusMetrics::RemoveGauge(const std::string& name, const base::Labels& labels) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = gauges_.find({name, SortedLabels(labels)});
+  if (found == gauges_.end()) return;
+  prometheus::Family<prometheus::Gauge>& family =
+      prometheus::BuildGauge().Name(name).Labels(RoleLabel()).Register(*registry_);
+  family.Remove(&family.Add(SortedLabels(labels)));
+  gauges_.erase(found);
 }
 
 }  // namespace dtrpo::runtime

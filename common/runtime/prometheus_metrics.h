@@ -22,8 +22,11 @@ class PrometheusMetrics : public base::MetricsRegistry {
  public:
   // `listen` is host:port (port 0: a free one) or "off". An address that isn't loopback needs
   // `insecure`. FAILED_PRECONDITION "can't listen on host:port: ..." when the port is taken.
+  // `role`: a label of every series; empty: none. With one come the process's own series, too
+  // (process_metrics.h).
   static absl::StatusOr<std::unique_ptr<PrometheusMetrics>> Create(const std::string& listen,
-                                                                   bool insecure);
+                                                                   bool insecure,
+                                                                   const std::string& role = "");
   ~PrometheusMetrics() override;
 
   // With the bound port; empty when off.
@@ -36,18 +39,25 @@ class PrometheusMetrics : public base::MetricsRegistry {
   base::Histogram* GetHistogram(const std::string& name, const std::string& help,
                                 const std::vector<double>& buckets,
                                 const base::Labels& labels = {}) override;
+  void RemoveGauge(const std::string& name, const base::Labels& labels) override;
 
  private:
+  // Of every series, beside its own labels.
+  std::map<std::string, std::string> RoleLabel() const;
+
   // Name and sorted labels.
   using Key = std::pair<std::string, std::map<std::string, std::string>>;
   template <typename Metric>
   using Metrics = std::map<Key, std::unique_ptr<Metric>>;
 
-  PrometheusMetrics() : registry_(std::make_shared<prometheus::Registry>()) {}
+  explicit PrometheusMetrics(std::string role)
+      : role_(std::move(role)), registry_(std::make_shared<prometheus::Registry>()) {}
 
+  const std::string role_;
   const std::shared_ptr<prometheus::Registry> registry_;
-  std::unique_ptr<prometheus::Exposer> exposer_;  // null when off
-  rpc::Address address_;                          // with the bound port
+  std::shared_ptr<prometheus::Collectable> process_;  // null without a role
+  std::unique_ptr<prometheus::Exposer> exposer_;      // null when off
+  rpc::Address address_;                              // with the bound port
   absl::Mutex mutex_;
   Metrics<base::Counter> counters_ ABSL_GUARDED_BY(mutex_);
   Metrics<base::Gauge> gauges_ ABSL_GUARDED_BY(mutex_);

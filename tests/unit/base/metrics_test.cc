@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/fake_metrics.h"
+#include "common/base/run_gauges.h"
 
 namespace dtrpo::base {
 namespace {
@@ -27,6 +29,22 @@ TEST(FakeMetricsTest, TheOrderOfLabelsDoesNotMatter) {
   FakeMetrics metrics;
   EXPECT_EQ(metrics.GetGauge("g", "", {{"a", "1"}, {"b", "2"}}),
             metrics.GetGauge("g", "", {{"b", "2"}, {"a", "1"}}));
+}
+
+TEST(RunGaugesTest, OnlyTheRunsShownLastHaveSeries) {
+  FakeMetrics metrics;
+  RunGauges gauges(&metrics, {{"dtrpo_x_step_count", "Step."}});
+  for (size_t run = 0; run <= RunGauges::kMaxRuns; ++run) {
+    gauges.Set(absl::StrCat("run-", run), "dtrpo_x_step_count", 1, {{"kind", "a"}});
+    gauges.Set(absl::StrCat("run-", run), "dtrpo_x_step_count", 2, {{"kind", "b"}});
+  }
+  const auto value = [&](const char* run) {
+    return metrics.Value("dtrpo_x_step_count", {{"run", run}, {"kind", "b"}});
+  };
+  EXPECT_EQ(value("run-0"), 0);
+  EXPECT_EQ(value("run-1"), 2);
+  EXPECT_EQ(value("run-8"), 2);
+  EXPECT_EQ(metrics.Sum("dtrpo_x_step_count"), 3.0 * RunGauges::kMaxRuns);
 }
 
 TEST(MetricsTest, BucketsGrowByTheFactor) {

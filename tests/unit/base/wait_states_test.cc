@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "common/base/fake_metrics.h"
 #include "common/base/simulated_clock.h"
 
 namespace dtrpo::base {
@@ -25,6 +26,26 @@ TEST(WaitStatesTest, SnapshotListsOpenWaitsOldestFirst) {
     EXPECT_EQ(waits[1].since, start + absl::Seconds(2));
   }
   EXPECT_EQ(registry.Snapshot().size(), 1u);
+}
+
+TEST(WaitStatesTest, WaitsAreMeasuredByTheRoleThatIsWaitedFor) {
+  SimulatedClock clock;
+  FakeMetrics metrics;
+  WaitStateRegistry registry(&clock, &metrics);
+  const Labels replay = {{"on", "replay"}};
+  {
+    ScopedWait batch(&registry, "batch 12", "replay 127.0.0.1:4003");
+    ScopedWait pairs(&registry, "pairs", "rollouts");
+    ScopedWait ranks(&registry, "the others", "rank 1 of 2");
+    clock.Advance(absl::Seconds(2));
+    EXPECT_EQ(metrics.Value("dtrpo_waiting_count", replay), 1);
+    EXPECT_EQ(metrics.Value("dtrpo_waiting_count", {{"on", "rollout"}}), 1);
+    EXPECT_EQ(metrics.Value("dtrpo_waiting_count", {{"on", "other"}}), 1);
+    EXPECT_EQ(metrics.Value("dtrpo_wait_seconds_total", replay), 0);
+  }
+  EXPECT_EQ(metrics.Sum("dtrpo_waiting_count"), 0);
+  EXPECT_EQ(metrics.Value("dtrpo_wait_seconds_total", replay), 2);
+  EXPECT_EQ(metrics.Sum("dtrpo_wait_seconds_total"), 6);
 }
 
 TEST(WaitStatesTest, ANullRegistryIsAccepted) { ScopedWait wait(nullptr, "x", "y"); }

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "tests/unit/runtime/http_get.h"
 
 namespace dtrpo::runtime {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(PrometheusMetricsTest, ServesWhatWasRecorded) {
   auto metrics = PrometheusMetrics::Create("127.0.0.1:0", /*insecure=*/false);
@@ -22,6 +24,22 @@ TEST(PrometheusMetricsTest, ServesWhatWasRecorded) {
   EXPECT_THAT(page, HasSubstr("dtrpo_x_depth_items 5"));
   EXPECT_THAT(page, HasSubstr("dtrpo_x_wait_seconds_bucket{k=\"v\",le=\"0.1\"} 0"));
   EXPECT_THAT(page, HasSubstr("dtrpo_x_wait_seconds_bucket{k=\"v\",le=\"1\"} 1"));
+}
+
+TEST(PrometheusMetricsTest, EverySeriesOfAServiceHasItsRoleAndTheProcessTellsOfItself) {
+  auto metrics = PrometheusMetrics::Create("127.0.0.1:0", /*insecure=*/false, "replay");
+  ASSERT_TRUE(metrics.ok()) << metrics.status();
+  (*metrics)->GetGauge("dtrpo_x_depth_items", "Depth.", {{"run", "a-1"}})->Set(5);
+  (*metrics)->GetGauge("dtrpo_x_depth_items", "Depth.", {{"run", "a-2"}})->Set(6);
+  (*metrics)->RemoveGauge("dtrpo_x_depth_items", {{"run", "a-1"}});
+  const std::string page = HttpGet((*metrics)->address(), "/metrics");
+  EXPECT_THAT(page, HasSubstr("dtrpo_x_depth_items{role=\"replay\",run=\"a-2\"} 6"));
+  EXPECT_THAT(page, Not(HasSubstr("a-1")));
+  EXPECT_THAT(page, HasSubstr("dtrpo_build_info{git=\""));
+  for (const char* name : {"start_time_seconds", "cpu_seconds_total", "resident_memory_bytes",
+                           "open_fds", "max_fds"}) {
+    EXPECT_THAT(page, HasSubstr(absl::StrCat("\nprocess_", name, "{role=\"replay\"} "))) << name;
+  }
 }
 
 TEST(PrometheusMetricsTest, TheSameNameAndLabelsAreTheSameMetric) {
