@@ -4,13 +4,9 @@
 #include "common/base/retry_after.h"
 #include "common/rpc/metadata.h"
 #include "common/rpc/serve.h"
+#include "common/runtime/build_info.h"
 
 namespace dtrpo::runtime {
-namespace {
-
-constexpr char kBuild[] = "dtrpo 0.1.0";
-
-}  // namespace
 
 grpc::Status IntrospectionService::Handshake(grpc::ServerContext* context,
                                              const v1::HandshakeRequest* request,
@@ -25,7 +21,7 @@ grpc::Status IntrospectionService::Handshake(grpc::ServerContext* context,
     }
     response->set_protocol_version(rpc::kProtocolVersion);
     response->set_role(role_);
-    response->set_build(kBuild);
+    response->set_build(absl::StrCat("dtrpo ", kVersion));
     return absl::OkStatus();
   });
 }

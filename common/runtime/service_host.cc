@@ -51,16 +51,16 @@ absl::StatusOr<std::unique_ptr<ServiceHost>> ServiceHost::Create(HostOptions opt
   const v1::FaultInjection& faults = options.server.faults();
   DTRPO_RETURN_IF_ERROR(base::ArmFaultPoints({faults.points().begin(), faults.points().end()}));
   DTRPO_RETURN_IF_ERROR(base::ArmFaultPointsFromEnvironment());
-  DTRPO_ASSIGN_OR_RETURN(
-      std::unique_ptr<PrometheusMetrics> metrics,
-      PrometheusMetrics::Create(options.server.metrics_listen(), options.server.insecure()));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<PrometheusMetrics> metrics,
+                         PrometheusMetrics::Create(options.server.metrics_listen(),
+                                                   options.server.insecure(), options.role));
   return std::unique_ptr<ServiceHost>(new ServiceHost(std::move(options), std::move(metrics)));
 }
 
 ServiceHost::ServiceHost(HostOptions options, std::unique_ptr<PrometheusMetrics> metrics)
     : options_(std::move(options)),
       metrics_(std::move(metrics)),
-      wait_states_(options_.clock),
+      wait_states_(options_.clock, metrics_.get()),
       channels_(MakeChannelOptions(options_, metrics_.get())),
       introspection_(options_.role, &wait_states_) {}
 

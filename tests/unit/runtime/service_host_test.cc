@@ -76,7 +76,7 @@ TEST_F(ServiceHostTest, HandshakeTellsTheRoleAndRefusesAnotherVersion) {
   EXPECT_EQ(handshake().status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(
       HttpGet(nlohmann::json::parse(*files_.Read("/run/replay.json"))["metrics"], "/metrics"),
-      HasSubstr("dtrpo_rpc_server_handled_total{grpc_code=\"FAILED_PRECONDITION\","
+      HasSubstr("dtrpo_rpc_server_handled_total{role=\"replay\",grpc_code=\"FAILED_PRECONDITION\","
                 "grpc_method=\"Handshake\""));
 }
 
