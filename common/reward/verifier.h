@@ -11,7 +11,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 
 namespace dtrpo::reward {
 
@@ -38,10 +37,6 @@ class Verifier {
   // A rule is a name and, behind a colon, what it needs; kVerifierRules lists them.
   // INVALID_ARGUMENT for others.
   static absl::StatusOr<std::unique_ptr<Verifier>> Create(absl::string_view rule);
-
-  // The sum of terms "WEIGHT*RULE" ("0.2*length:1..200"; without a weight 1). Correct when each
-  // term that isn't shaping is.
-  static absl::StatusOr<std::unique_ptr<Verifier>> CreateSum(absl::Span<const std::string> terms);
 
   // What Judge does but for the stop token.
   virtual absl::Status CheckExpected(absl::string_view expected) const = 0;

@@ -77,29 +77,5 @@ TEST(VerifierTest, UnknownRulesAreRefusedWithTheKnownOnes) {
   EXPECT_THAT(std::string(Verifier::Create("exact:x").status().message()), HasSubstr("'exact'"));
 }
 
-TEST(SumTest, AddsWeightedTermsAndSaysWhatEachGave) {
-  const auto sum = Verifier::CreateSum({"number", "0.5*length:1..10", "-0.25*regex:sorry"});
-  ASSERT_TRUE(sum.ok()) << sum.status();
-  const auto judgement = (*sum)->Judge({"sorry, 7", true, 15}, "7");
-  EXPECT_DOUBLE_EQ(judgement->reward, 1 + 0.5 * 0.5 - 0.25);
-  EXPECT_EQ(judgement->reason,
-            "number 1: correct; length:1..10 0.5: 15 tokens, wanted 1 to 10; regex:sorry 1: "
-            "matches");
-}
-
-TEST(SumTest, ShapingHasNoSayInWhatIsCorrect) {
-  const auto sum = *Verifier::CreateSum({"number", "length:1..10"});
-  EXPECT_TRUE(sum->Judge({"7", true, 500}, "7")->correct);
-  EXPECT_FALSE(sum->Judge({"8", true, 5}, "7")->correct);
-  EXPECT_GT(sum->Judge({"8", true, 5}, "7")->reward, 0);
-}
-
-TEST(SumTest, ATermThatMakesNoSenseIsRefused) {
-  EXPECT_FALSE(Verifier::CreateSum({}).ok());
-  EXPECT_FALSE(Verifier::CreateSum({"nan*number"}).ok());
-  EXPECT_FALSE(Verifier::CreateSum({"2*judge"}).ok());
-  EXPECT_TRUE(Verifier::CreateSum({"regex:2*3"}).ok()) << "a star of the pattern's own";
-}
-
 }  // namespace
 }  // namespace dtrpo::reward
