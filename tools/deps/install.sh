@@ -31,6 +31,9 @@ then
   packages+=(cargo-web)
 fi
 
+# Kustomize is built from Go modules; Debian's Go can fetch the one that it needs (go.sh).
+if [[ ${1:-} != --packages ]] && ! command -v go >/dev/null; then packages+=(golang-go); fi
+
 started=$SECONDS
 missing=()
 for package in "${packages[@]}"; do
@@ -52,6 +55,7 @@ if ((${#missing[@]})); then
   "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null </dev/null
 fi
 echo "install.sh: ${#packages[@]} packages present ($((SECONDS - started)) s)"
+if [[ ${1:-} == --packages ]]; then exit 0; fi
 
 started=$SECONDS
 libtorch=$("$here/libtorch.sh")
@@ -60,3 +64,7 @@ echo "install.sh: LibTorch in $libtorch ($((SECONDS - started)) s)"
 started=$SECONDS
 environment=$("$here/python.sh")
 echo "install.sh: Python packages in $environment ($((SECONDS - started)) s)"
+
+started=$SECONDS
+kustomize=$("$here/kustomize.sh")
+echo "install.sh: kustomize in ${kustomize%/*} ($((SECONDS - started)) s)"
