@@ -19,6 +19,7 @@ ROOMS = {
     "common/reward": "base trajectory",
     "common/job": "base trajectory reward",
     "common/text": "base",
+    "common/evaluation": "base trajectory reward text",
     "common/checkpoint": "base",
     "common/pairs": "base trajectory job text checkpoint",
     "common/weights": "base",
@@ -29,13 +30,14 @@ ROOMS = {
     "common/training": "base trajectory job checkpoint weights model collectives dtrpo",
     "common/storage": "base",
     "common/rpc": "proto base",
-    "common/wire": "proto base trajectory job weights rpc",
+    "common/wire": "proto base trajectory reward job weights rpc",
     "common/runtime": "proto base rpc",
-    "services/coordinator": "proto base trajectory job text storage rpc wire runtime",
+    "services/coordinator": "proto base trajectory job text evaluation checkpoint storage rpc wire "
+                            "runtime",
     "services/replay": "proto base trajectory job storage rpc wire runtime",
     "services/reference": "proto base trajectory job checkpoint weights model dtrpo rpc wire runtime",
-    "services/rollout": "proto base trajectory job text checkpoint weights model diffusion reward "
-                        "rpc wire runtime",
+    "services/rollout": "proto base trajectory job text evaluation checkpoint weights model diffusion "
+                        "reward rpc wire runtime",
     "services/learner": "proto base trajectory job text checkpoint pairs weights model collectives "
                         "dtrpo training rpc wire runtime",
 }

@@ -1,0 +1,60 @@
+// Thread safety: pure functions.
+//
+// The questions of an evaluation, from JSONL in the layouts that benchmarks are published in
+// (docs/evaluation.md shows a line of each):
+//
+//   prompts        our own: {"id", "prompt" | "messages" | "prompt_tokens", answer}
+//   gsm8k          {"question", "answer": "... #### 42"}
+//   math           {"problem", "solution" with \boxed{...}, "type", "level"}
+//   gpqa           {"Question", "Correct Answer", "Incorrect Answer 1" to 3, "Subdomain"}
+//   mbpp           {"task_id", "text" or "prompt", "test_list", ...}; MBPP+ has "test", too
+//   livecodebench  {"question_id", "question_content", "public_test_cases", ...}
+//   ifeval         {"key", "prompt", "instruction_id_list", "kwargs"}
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace dtrpo::evaluation {
+
+struct Question {
+  std::string id;
+  std::vector<std::string> categories;  // it counts in each of them
+  std::string prompt;                   // as shown: the text, or the JSON of messages or tokens
+  std::string expected;                 // what the verifier judges against
+  // The question as a line of a prompt file (common/text/prompt_file.h) with `expected` in the
+  // answer field: what samplers read, and what is kept of it.
+  std::string line;
+};
+
+struct QuestionOptions {
+  std::string layout = "prompts";
+  std::string prompt_template = {};  // the text; empty: the layout's own
+  std::string answer_field = "answer";
+  uint64_t seed = 1;  // of the order of choices, with the question: no order of lines matters
+};
+
+// Every id once, at least one question. INVALID_ARGUMENT "<file>:<line>: field '<name>': <what>".
+absl::StatusOr<std::vector<Question>> ReadQuestions(absl::string_view content,
+                                                    const std::string& file,
+                                                    const QuestionOptions& options);
+
+// Question::line read back; also a line of layout "prompts".
+absl::StatusOr<Question> ParseQuestionLine(absl::string_view line, const std::string& answer_field);
+
+// What suits the layout; empty for "prompts".
+std::string DefaultVerifier(absl::string_view layout);
+
+// "a", "b" of many questions: at most `limit` (0: all), spread evenly, since files are often
+// sorted.
+std::vector<Question> SpreadEvenly(std::vector<Question> questions, int64_t limit);
+
+// The name under which the answer to a question is drawn, by which its seed is made: the same in
+// every process, batch and attempt.
+std::string AnswerName(absl::string_view question_id, int32_t sample);
+
+}  // namespace dtrpo::evaluation
