@@ -20,6 +20,12 @@ packages=(
   # Stores: embedded and shared. The server is for tests, which start their own (libpq needs none).
   librocksdb-dev libpq-dev postgresql
   libgtest-dev libgmock-dev libbenchmark-dev
+  # Answers' code is run by tests in a sandbox.
+  bubblewrap
+  # Reports are opened and clicked through in a real browser.
+  chromium
+  # Dashboards and alert rules are tested against a real Prometheus, which the tests start.
+  prometheus
 )
 
 # The tokenizer crates need a Rust newer than Debian 12's default; its cargo-web package has one.

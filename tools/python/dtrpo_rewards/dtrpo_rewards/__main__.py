@@ -1,0 +1,38 @@
+"""Serves the rewards of modules: python -m dtrpo_rewards MODULE... (docs/rewards.md)."""
+
+import argparse
+import importlib
+import os
+import sys
+
+from dtrpo_rewards.server import serve
+
+SHIPPED = ("math", "ifeval", "code")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="dtrpo-rewards", description=__doc__)
+    parser.add_argument("modules", nargs="+", metavar="MODULE",
+                        help="a module with @reward functions, found as by `import` or in this folder; "
+                        f"or one that comes with the package: {', '.join(SHIPPED)}")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT",
+                        help="default 127.0.0.1:0, a free port")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes; default 2")
+    parser.add_argument("--port-file", help="where the address is written, once it serves")
+    parser.add_argument("--tls", nargs=3, metavar=("CERTIFICATE", "KEY", "CA"),
+                        help="PEM files; callers must have a certificate of that CA")
+    parser.add_argument("--insecure", action="store_true",
+                        help="allows an address that isn't loopback without --tls")
+    arguments = parser.parse_args()
+    sys.path.insert(0, os.getcwd())
+    modules = [f"dtrpo_rewards.{name}_rewards" if name in SHIPPED else name
+               for name in arguments.modules]
+    for module in modules:
+        importlib.import_module(module)
+    serve(arguments.listen, workers=arguments.workers, modules=modules,
+          tls=tuple(arguments.tls) if arguments.tls else None, insecure=arguments.insecure,
+          port_file=arguments.port_file)
+
+
+if __name__ == "__main__":
+    main()
