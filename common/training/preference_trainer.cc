@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,6 +32,19 @@ torch::Tensor ReferenceScores(absl::Span<const TrainingPair> pairs) {
   }
   return torch::tensor(scores, torch::kFloat32);
 }
+
+// Adds the time of its life to `total`.
+class Stopwatch {
+ public:
+  Stopwatch(base::Clock* clock, absl::Duration* total)
+      : clock_(clock), total_(total), started_(clock->Now()) {}
+  ~Stopwatch() { *total_ += clock_->Now() - started_; }
+
+ private:
+  base::Clock* const clock_;
+  absl::Duration* const total_;
+  const absl::Time started_;
+};
 
 std::vector<double> ToDoubles(const torch::Tensor& tensor) {
   const torch::Tensor flat = tensor.detach().to(torch::kCPU, torch::kFloat64).contiguous();
@@ -84,15 +98,20 @@ absl::StatusOr<trajectory::MaskPlanOptions> PlanOptions(const job::JobSpec& spec
 
 PreferenceTrainer::PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
                                      const trajectory::MaskPlanOptions& plan_options,
-                                     collectives::ProcessGroup* group)
-    : trained_(std::move(model)), spec_(spec), plan_options_(plan_options), group_(group) {}
+                                     collectives::ProcessGroup* group, base::Clock* clock)
+    : trained_(std::move(model)),
+      spec_(spec),
+      plan_options_(plan_options),
+      group_(group),
+      clock_(clock) {}
 
 absl::StatusOr<std::unique_ptr<PreferenceTrainer>> PreferenceTrainer::Create(
-    TrainedModel model, const job::JobSpec& spec, collectives::ProcessGroup* group) {
+    TrainedModel model, const job::JobSpec& spec, collectives::ProcessGroup* group,
+    base::Clock* clock) {
   DTRPO_ASSIGN_OR_RETURN(const trajectory::MaskPlanOptions plan_options,
                          PlanOptions(spec, model.model().descriptor().attention));
   std::unique_ptr<PreferenceTrainer> trainer(
-      new PreferenceTrainer(std::move(model), spec, plan_options, group));
+      new PreferenceTrainer(std::move(model), spec, plan_options, group, clock));
   const AdamWOptions adamw{.weight_decay = spec.training.weight_decay};
   if (group == nullptr) {
     trainer->optimizer_ = std::make_unique<AdamW>(trainer->trained_.parameters(), adamw);
@@ -104,6 +123,7 @@ absl::StatusOr<std::unique_ptr<PreferenceTrainer>> PreferenceTrainer::Create(
 }
 
 absl::Status PreferenceTrainer::Update(double rate, StepOutcome& outcome, double& norm) {
+  const Stopwatch stopwatch(clock_, &outcome.times.optimizer);
   return model::TorchBoundary([&] {
     norm = optimizer_->GradientNorm();
     outcome.skipped = outcome.skipped || !std::isfinite(norm);
@@ -119,6 +139,7 @@ absl::Status PreferenceTrainer::Update(double rate, StepOutcome& outcome, double
 // the order of the ranks.
 absl::Status PreferenceTrainer::UpdateWithOthers(double rate, objective::StepStatistics& statistics,
                                                  StepOutcome& outcome, double& norm) {
+  std::optional<Stopwatch> stopwatch(std::in_place, clock_, &outcome.times.allreduce);
   DTRPO_RETURN_IF_ERROR(sharded_->FinishGradients());
   double squares = 0;
   DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] { squares = sharded_->SquaresOfGradients(); }));
@@ -135,6 +156,7 @@ absl::Status PreferenceTrainer::UpdateWithOthers(double rate, objective::StepSta
     squares += std::strtod(parts[2].c_str(), nullptr);
     DTRPO_RETURN_IF_ERROR(statistics.Merge(parts[3]));
   }
+  stopwatch.emplace(clock_, &outcome.times.optimizer);
   norm = std::sqrt(squares);
   outcome.skipped = outcome.skipped || !std::isfinite(norm);
   if (outcome.skipped) return absl::OkStatus();
@@ -218,12 +240,17 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
 
   for (size_t begin = 0; begin < input.pairs.size(); begin += micro) {
     const auto pairs = absl::MakeConstSpan(input.pairs).subspan(begin, micro);
+    std::optional<Stopwatch> stopwatch(std::in_place, clock_, &outcome.times.forward);
     DTRPO_ASSIGN_OR_RETURN(const ScoredPairs scored, Score(pairs, input.global_pairs));
     statistics.Add(scored.inputs, scored.loss.pairs, ToDoubles(scored.policy),
                    ToDoubles(scored.reference));
+    for (const objective::PairTerms& terms : scored.loss.pairs) {
+      outcome.priorities.push_back(objective::PairPriority(terms));
+    }
     outcome.offending_pair = FirstNonFinite(scored.inputs, scored.loss.pairs);
     outcome.skipped = !outcome.offending_pair.empty();
     if (outcome.skipped) break;
+    stopwatch.emplace(clock_, &outcome.times.backward);
     DTRPO_RETURN_IF_ERROR(model::TorchBoundary([&] {
       if (sharded_ != nullptr && begin + micro >= input.pairs.size()) {
         sharded_->BeforeLastBackward();
@@ -244,6 +271,7 @@ absl::StatusOr<StepOutcome> PreferenceTrainer::Step(const StepInput& input) {
   if (outcome.skipped && outcome.offending_pair.empty()) {
     DTRPO_RETURN_IF_ERROR(NameBadGradient(input, outcome));
   }
+  if (outcome.skipped) outcome.priorities.clear();
   outcome.values = statistics.Values();
   outcome.values["learning_rate"] = rate;
   outcome.values["gradient_norm"] = norm;

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/base/clock.h"
 #include "common/collectives/process_group.h"
 #include "common/dtrpo/step_statistics.h"
 #include "common/job/job_spec.h"
@@ -41,14 +43,26 @@ struct StepInput {
   std::vector<TrainingPair> pairs;
 };
 
+// Where the time of a step went. On a GPU what a phase queues may run in the next one; the forward
+// and the gradient's norm are waited for.
+struct StepTimes {
+  absl::Duration forward;    // scores, loss and statistics
+  absl::Duration backward;   // with what ranks exchange meanwhile
+  absl::Duration allreduce;  // waiting for the gradients and the words of other ranks
+  absl::Duration optimizer;
+};
+
 struct StepOutcome {
   // A loss or gradient that isn't finite: weights and optimizer are as before.
   bool skipped = false;
   // The first pair whose loss isn't finite, else the first whose own gradient isn't; empty when
   // only their sum was too large.
   std::string offending_pair;
+  // Of input.pairs, in their order (preference_loss.h); empty when skipped.
+  std::vector<double> priorities;
   // step_statistics.h, and learning_rate, gradient_norm.
   std::map<std::string, double> values;
+  StepTimes times;
 };
 
 // The draws of a job; policy and reference must use the same. Unless the job says what they are
@@ -62,7 +76,8 @@ class PreferenceTrainer {
   // their pairs, and all have the same outcome and weights. An error of Step() is this rank's own;
   // the others then wait for it until somebody aborts the group. `group` outlives the trainer.
   static absl::StatusOr<std::unique_ptr<PreferenceTrainer>> Create(
-      TrainedModel model, const job::JobSpec& spec, collectives::ProcessGroup* group = nullptr);
+      TrainedModel model, const job::JobSpec& spec, collectives::ProcessGroup* group = nullptr,
+      base::Clock* clock = base::RealClock());
 
   absl::StatusOr<StepOutcome> Step(const StepInput& input);
 
@@ -83,7 +98,7 @@ class PreferenceTrainer {
 
   PreferenceTrainer(TrainedModel model, const job::JobSpec& spec,
                     const trajectory::MaskPlanOptions& plan_options,
-                    collectives::ProcessGroup* group);
+                    collectives::ProcessGroup* group, base::Clock* clock);
   // After the backward passes. `norm`: of the gradients of all ranks.
   absl::Status Update(double rate, StepOutcome& outcome, double& norm);
   absl::Status UpdateWithOthers(double rate, objective::StepStatistics& statistics,
@@ -93,6 +108,7 @@ class PreferenceTrainer {
   const job::JobSpec spec_;
   const trajectory::MaskPlanOptions plan_options_;
   collectives::ProcessGroup* const group_;
+  base::Clock* const clock_;
   std::unique_ptr<AdamW> optimizer_;           // without a group
   std::unique_ptr<ShardedOptimizer> sharded_;  // with one
 };

@@ -22,6 +22,8 @@ ReferenceMetrics::ReferenceMetrics(base::MetricsRegistry* registry)
                                  "Trajectories of a forward as a share of the batch limit.",
                                  {0.1, 0.25, 0.5, 0.75, 0.9, 1.0})),
       cache_bytes(
-          registry->GetGauge("dtrpo_reference_cache_bytes", "Bytes held by the score cache.")) {}
+          registry->GetGauge("dtrpo_reference_cache_bytes", "Bytes held by the score cache.")),
+      cache_limit_bytes(registry->GetGauge("dtrpo_reference_cache_limit_bytes",
+                                           "Bytes that the score cache may hold.")) {}
 
 }  // namespace dtrpo::reference

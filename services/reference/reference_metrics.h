@@ -16,6 +16,7 @@ struct ReferenceMetrics {
   base::Histogram* forward_seconds;
   base::Histogram* batch_fill_ratio;  // trajectories of a forward / batch_trajectories
   base::Gauge* cache_bytes;
+  base::Gauge* cache_limit_bytes;
 };
 
 }  // namespace dtrpo::reference

@@ -49,7 +49,9 @@ std::string Checksum(const checkpoint::CheckpointFolder& folder) {
 
 ReferenceScorer::ReferenceScorer(const Options& options, base::Clock* clock,
                                  const ReferenceMetrics* metrics)
-    : options_(options), clock_(clock), metrics_(metrics), cache_(options.cache_bytes) {}
+    : options_(options), clock_(clock), metrics_(metrics), cache_(options.cache_bytes) {
+  metrics_->cache_limit_bytes->Set(static_cast<double>(options_.cache_bytes));
+}
 
 // The slow part happens without the lock: callers are told to come again meanwhile.
 absl::Status ReferenceScorer::Load(const std::string& job_id, const job::ModelSpec& spec) {
