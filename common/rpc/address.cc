@@ -1,6 +1,7 @@
 #include "common/rpc/address.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,29 +66,41 @@ absl::Status CheckInsecureAllowed(const Address& address, bool insecure) {
   if (insecure || IsLoopback(address)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(address.ToString(),
-                   " is not loopback, and traffic is not encrypted; say `insecure: true` to ",
-                   "use it all the same"));
+                   " is not loopback, and traffic is not encrypted; give certificates (`tls`), or ",
+                   "say `insecure: true` to use it all the same"));
+}
+
+absl::StatusOr<int> ListenOn(Address* address) {
+  AddressInfo info;
+  if (const int error = info.Resolve(*address); error != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("can't listen on ", address->ToString(), ": ", ::gai_strerror(error)));
+  }
+  const int fd = ::socket(info.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const int yes = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  sockaddr_storage bound{};
+  socklen_t size = sizeof(bound);
+  if (fd < 0 || ::bind(fd, info.first->ai_addr, info.first->ai_addrlen) != 0 ||
+      ::listen(fd, SOMAXCONN) != 0 ||
+      ::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+    const absl::Status status = absl::FailedPreconditionError(
+        absl::StrCat("can't listen on ", address->ToString(), ": ", std::strerror(errno)));
+    if (fd >= 0) ::close(fd);
+    return status;
+  }
+  address->port =
+      ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
+                                        : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
+  return fd;
 }
 
 absl::Status CheckCanListen(const Address& address) {
   if (address.port == 0) return absl::OkStatus();
-  AddressInfo info;
-  if (const int error = info.Resolve(address); error != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("can't listen on ", address.ToString(), ": ", ::gai_strerror(error)));
-  }
-  absl::Status status;
-  const int fd = ::socket(info.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int yes = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));  // as gRPC does
-  // Without listen() two sockets with SO_REUSEADDR may both bind.
-  if (fd < 0 || ::bind(fd, info.first->ai_addr, info.first->ai_addrlen) != 0 ||
-      ::listen(fd, 1) != 0) {
-    status = absl::FailedPreconditionError(
-        absl::StrCat("can't listen on ", address.ToString(), ": ", std::strerror(errno)));
-  }
-  if (fd >= 0) ::close(fd);
-  return status;
+  Address copy = address;
+  const absl::StatusOr<int> fd = ListenOn(&copy);
+  if (fd.ok()) ::close(*fd);
+  return fd.status();
 }
 
 bool TryConnect(const Address& address) {

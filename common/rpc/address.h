@@ -26,6 +26,10 @@ bool IsLoopback(const Address& address);
 // INVALID_ARGUMENT when plain text would leave this machine without `insecure` being said.
 absl::Status CheckInsecureAllowed(const Address& address, bool insecure);
 
+// A listening TCP socket, not blocking, on `address`, whose port 0 becomes the one that is bound;
+// the caller closes it. FAILED_PRECONDITION "can't listen on host:port: " and the system's reason.
+absl::StatusOr<int> ListenOn(Address* address);
+
 // OK when a server could bind `address` now; else one line with host:port and the system's reason.
 // Port 0 is always OK.
 absl::Status CheckCanListen(const Address& address);

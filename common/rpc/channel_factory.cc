@@ -35,19 +35,23 @@ grpc::ChannelArguments Arguments(int64_t max_message_bytes) {
 ChannelFactory::ChannelFactory(ChannelOptions options)
     : options_(std::move(options)), faults_(options_.faults) {}
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelFactory::Create(const std::string& target) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelFactory::Create(const std::string& target,
+                                                                      RoleSet servers) {
   DTRPO_ASSIGN_OR_RETURN(Address address, ParseAddress(target));
-  DTRPO_RETURN_IF_ERROR(CheckInsecureAllowed(address, options_.insecure));
+  const std::shared_ptr<const TlsIdentity>& tls = options_.tls;
+  if (tls == nullptr) DTRPO_RETURN_IF_ERROR(CheckInsecureAllowed(address, options_.insecure));
   return grpc::experimental::CreateCustomChannelWithInterceptors(
-      target, grpc::InsecureChannelCredentials(), Arguments(options_.max_message_bytes),
+      target,
+      tls == nullptr ? grpc::InsecureChannelCredentials() : tls->ChannelCredentials(servers),
+      Arguments(options_.max_message_bytes),
       MakeClientInterceptors(options_.identity, options_.metrics, &faults_));
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<grpc::Channel>>> ChannelFactory::CreateAll(
-    const std::vector<std::string>& targets) {
+    const std::vector<std::string>& targets, RoleSet servers) {
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (const std::string& target : targets) {
-    DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, Create(target));
+    DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, Create(target, servers));
     channels.push_back(std::move(channel));
   }
   return channels;

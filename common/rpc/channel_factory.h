@@ -1,4 +1,5 @@
-// Makes the channels of a process: plain text for now, so loopback unless told otherwise.
+// Makes the channels of a process: over TLS where it has an identity, else in plain text, and then
+// only to loopback unless told otherwise.
 // Thread-safe. One channel per target is enough; stubs share it. The factory outlives its channels.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include "common/base/metrics.h"
 #include "common/rpc/client_interceptors.h"
 #include "common/rpc/fault_injector.h"
+#include "common/rpc/tls_identity.h"
 
 namespace dtrpo::rpc {
 
@@ -20,7 +22,8 @@ inline constexpr int64_t kDefaultMaxMessageBytes = 64 << 20;
 
 struct ChannelOptions {
   ClientIdentity identity;
-  bool insecure = false;  // allows targets that aren't loopback
+  bool insecure = false;                        // allows plain text to targets that aren't loopback
+  std::shared_ptr<const TlsIdentity> tls = {};  // null: plain text
   int64_t max_message_bytes = kDefaultMaxMessageBytes;
   FaultOptions faults;
   base::MetricsRegistry* metrics = base::NullMetrics();
@@ -31,10 +34,12 @@ class ChannelFactory {
   explicit ChannelFactory(ChannelOptions options);
 
   // Doesn't wait: the connection is made by the first call. INVALID_ARGUMENT for a bad target.
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> Create(const std::string& target);
+  // Over TLS the target must be of one of the roles `servers`.
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> Create(const std::string& target,
+                                                        RoleSet servers = kServerRoles);
   // In the order of `targets`; shards of a service.
   absl::StatusOr<std::vector<std::shared_ptr<grpc::Channel>>> CreateAll(
-      const std::vector<std::string>& targets);
+      const std::vector<std::string>& targets, RoleSet servers = kServerRoles);
 
  private:
   const ChannelOptions options_;

@@ -15,6 +15,9 @@ inline constexpr char kRoleKey[] = "x-dtrpo-role";
 inline constexpr char kWorkerKey[] = "x-dtrpo-worker";
 inline constexpr char kJobKey[] = "x-dtrpo-job";
 inline constexpr char kAttemptKey[] = "x-dtrpo-attempt";
+// Never sent: set by the server's interceptor for a call that serve.h must not let act. A caller
+// who sends it refuses itself.
+inline constexpr char kRefusedKey[] = "x-dtrpo-refused";
 inline constexpr char kErrorDetailKey[] = "dtrpo-error-bin";  // trailing; a dtrpo.v1.ErrorDetail
 
 // The interceptors' rules are for our own services: health checks and reflection come from foreign

@@ -28,7 +28,10 @@ inline constexpr char kNoDeadlineMessage[] = "the call has no deadline; every ca
 struct IncomingCall {
   absl::Time deadline;  // of the caller; nothing done for this call may wait longer
   std::string peer;     // "ipv4:127.0.0.1:51234"
-  std::string role;     // what the caller says of itself; empty for foreign tools
+  // Of the caller's certificate; in plain text what the caller says of itself, empty for foreign
+  // tools.
+  std::string role;
+  bool authenticated = false;  // `role` is of a certificate
   std::string worker_id;
   std::string job_id;  // empty when the call is about no job
   int32_t attempt = 0;
@@ -36,8 +39,9 @@ struct IncomingCall {
 
 bool HasDeadline(const grpc::ServerContextBase& context);
 
-// INVALID_ARGUMENT without a deadline; FAILED_PRECONDITION (reason "protocol_version") when the
-// caller speaks another version. A caller that names no version (grpcurl) is accepted.
+// RESOURCE_EXHAUSTED for a call beyond the server's limits; INVALID_ARGUMENT without a deadline;
+// FAILED_PRECONDITION (reason "protocol_version") when the caller speaks another version. A caller
+// that names no version (grpcurl) is accepted.
 absl::StatusOr<IncomingCall> AcceptCall(const grpc::ServerContextBase& context);
 
 // `body(const IncomingCall&)` returns absl::Status. Also for streaming handlers.

@@ -2,8 +2,15 @@
 
 #include <grpcpp/server_context.h>
 
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/retry_after.h"
+#include "common/rpc/call_authorizer.h"
 #include "common/rpc/call_metrics.h"
 #include "common/rpc/metadata.h"
 #include "common/rpc/serve.h"
@@ -20,12 +27,36 @@ using Hook = grpc::experimental::InterceptionHookPoints;
 
 constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(100);
 
+// "rollout@ipv4:10.0.0.7", in plain text "ipv4:10.0.0.7": no port, that is another one each time.
+std::string PeerOf(const grpc::ServerContextBase& context) {
+  std::string peer = context.peer();
+  peer.resize(std::min(peer.size(), peer.rfind(':')));
+  const std::optional<Role> role = PeerRole(*context.auth_context());
+  return role.has_value() ? absl::StrCat(RoleName(*role), "@", peer) : peer;
+}
+
 class CallInterceptor : public Interceptor {
  public:
-  CallInterceptor(base::MetricsRegistry* metrics, ServerRpcInfo* info)
-      : metrics_(metrics), info_(info), start_(absl::Now()) {}
+  CallInterceptor(base::MetricsRegistry* metrics, CallLimiter* limiter, ServerRpcInfo* info)
+      : metrics_(metrics), limiter_(limiter), info_(info), start_(absl::Now()) {
+    RunningCalls(*metrics_)->Add(1);
+  }
+  ~CallInterceptor() override {
+    RunningCalls(*metrics_)->Add(-1);
+    if (!peer_.empty()) limiter_->End(peer_);
+  }
 
   void Intercept(InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(Hook::POST_RECV_INITIAL_METADATA) &&
+        IsOwnMethod(info_->method())) {
+      std::string peer = PeerOf(*info_->server_context());
+      limit_ = limiter_->Begin(peer, start_);
+      if (limit_.ok()) {
+        peer_ = std::move(peer);
+      } else {
+        methods->GetRecvInitialMetadata()->emplace(kRefusedKey, "");
+      }
+    }
     if (methods->QueryInterceptionHookPoint(Hook::PRE_SEND_STATUS)) {
       const grpc::Status status = FinalStatus(methods->GetSendStatus());
       if (!status.error_details().empty()) {
@@ -41,6 +72,7 @@ class CallInterceptor : public Interceptor {
  private:
   grpc::Status FinalStatus(const grpc::Status& status) const {
     if (!IsOwnMethod(info_->method())) return status;
+    if (!limit_.ok()) return ToGrpcStatus(limit_);
     // Every RESOURCE_EXHAUSTED of ours has details (status_translation.cc), gRPC's own has none.
     if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
         status.error_details().empty()) {
@@ -54,27 +86,32 @@ class CallInterceptor : public Interceptor {
   }
 
   base::MetricsRegistry* const metrics_;
+  CallLimiter* const limiter_;
   ServerRpcInfo* const info_;
   const absl::Time start_;
+  absl::Status limit_;  // not OK: the call is refused
+  std::string peer_;    // whose call is counted as running; empty: none is
 };
 
 class CallInterceptorFactory : public ServerInterceptorFactoryInterface {
  public:
-  explicit CallInterceptorFactory(base::MetricsRegistry* metrics) : metrics_(metrics) {}
+  CallInterceptorFactory(base::MetricsRegistry* metrics, CallLimiter* limiter)
+      : metrics_(metrics), limiter_(limiter) {}
   Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
-    return new CallInterceptor(metrics_, info);
+    return new CallInterceptor(metrics_, limiter_, info);
   }
 
  private:
   base::MetricsRegistry* const metrics_;
+  CallLimiter* const limiter_;
 };
 
 }  // namespace
 
 std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>> MakeServerInterceptors(
-    base::MetricsRegistry* metrics) {
+    base::MetricsRegistry* metrics, CallLimiter* limiter) {
   std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>> factories;
-  factories.push_back(std::make_unique<CallInterceptorFactory>(metrics));
+  factories.push_back(std::make_unique<CallInterceptorFactory>(metrics, limiter));
   return factories;
 }
 

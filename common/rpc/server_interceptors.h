@@ -1,10 +1,11 @@
 // What happens to every incoming call. Thread-safe.
 //   1. Metrics: see call_metrics.h.
-//   2. Error detail: the status's error_details travel as `dtrpo-error-bin`.
-//   3. A full thread pool is told as back-pressure: RESOURCE_EXHAUSTED, reason "server_busy", with
-//   a
-//      retry-after.
-//   4. A call of ours without a deadline never ends well: INVALID_ARGUMENT. (gRPC's interceptors
+//   2. Limits: a call beyond those of call_limiter.h is marked, so that Serve() doesn't let it act,
+//      and ends with the limiter's status. Health and reflection aren't counted.
+//   3. Error detail: the status's error_details travel as `dtrpo-error-bin`.
+//   4. A full thread pool is told as back-pressure: RESOURCE_EXHAUSTED, reason "server_busy", with
+//      a retry-after.
+//   5. A call of ours without a deadline never ends well: INVALID_ARGUMENT. (gRPC's interceptors
 //      can't stop a handler from running; Serve() in serve.h refuses such calls before they act.
 //      This one catches a handler that forgot Serve().)
 #pragma once
@@ -15,11 +16,12 @@
 #include <vector>
 
 #include "common/base/metrics.h"
+#include "common/rpc/call_limiter.h"
 
 namespace dtrpo::rpc {
 
-// `metrics` outlives the server.
+// `metrics` and `limiter` outlive the server.
 std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
-MakeServerInterceptors(base::MetricsRegistry* metrics);
+MakeServerInterceptors(base::MetricsRegistry* metrics, CallLimiter* limiter);
 
 }  // namespace dtrpo::rpc

@@ -42,5 +42,7 @@ absl::Status ParseConfig(absl::string_view text, const std::string& name,
 // The whole message as YAML that ParseConfig reads back to the same message; zeros are printed,
 // `optional` fields that aren't set are left out.
 std::string PrintConfig(const google::protobuf::Message& message);
+// For people and logs: passwords in it are hidden (common/base/redact.h).
+std::string PrintConfigWithoutSecrets(const google::protobuf::Message& message);
 
 }  // namespace dtrpo::runtime

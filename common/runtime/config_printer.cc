@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/redact.h"
 #include "common/runtime/config_loader.h"
 
 namespace dtrpo::runtime {
@@ -22,7 +23,7 @@ std::string ShortestText(Number value) {
 }
 
 // Item `index` of a repeated field, or a single field for index -1.
-void PrintScalar(const Message& message, const FieldDescriptor* field, int index,
+void PrintScalar(const Message& message, const FieldDescriptor* field, int index, bool hide,
                  YAML::Emitter* out) {
   const Reflection* reflection = message.GetReflection();
   auto get = [&](auto single, auto repeated) {
@@ -54,15 +55,17 @@ void PrintScalar(const Message& message, const FieldDescriptor* field, int index
     case FieldDescriptor::CPPTYPE_ENUM:
       *out << get(&Reflection::GetEnum, &Reflection::GetRepeatedEnum)->name();
       break;
-    case FieldDescriptor::CPPTYPE_STRING:
-      *out << YAML::DoubleQuoted << get(&Reflection::GetString, &Reflection::GetRepeatedString);
+    case FieldDescriptor::CPPTYPE_STRING: {
+      const std::string text = get(&Reflection::GetString, &Reflection::GetRepeatedString);
+      *out << YAML::DoubleQuoted << (hide ? base::HideSecrets(text) : text);
       break;
+    }
     case FieldDescriptor::CPPTYPE_MESSAGE:
       break;  // handled by PrintMessage
   }
 }
 
-void PrintMessage(const Message& message, YAML::Emitter* out) {
+void PrintMessage(const Message& message, bool hide, YAML::Emitter* out) {
   const Reflection* reflection = message.GetReflection();
   *out << YAML::BeginMap;
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
@@ -76,27 +79,33 @@ void PrintMessage(const Message& message, YAML::Emitter* out) {
       *out << YAML::BeginSeq;
       for (int item = 0; item < size; ++item) {
         if (is_message) {
-          PrintMessage(reflection->GetRepeatedMessage(message, field, item), out);
+          PrintMessage(reflection->GetRepeatedMessage(message, field, item), hide, out);
         } else {
-          PrintScalar(message, field, item, out);
+          PrintScalar(message, field, item, hide, out);
         }
       }
       *out << YAML::EndSeq;
     } else if (is_message) {
-      PrintMessage(reflection->GetMessage(message, field), out);
+      PrintMessage(reflection->GetMessage(message, field), hide, out);
     } else {
-      PrintScalar(message, field, -1, out);
+      PrintScalar(message, field, -1, hide, out);
     }
   }
   *out << YAML::EndMap;
 }
 
+std::string Print(const Message& message, bool hide) {
+  YAML::Emitter out;
+  PrintMessage(message, hide, &out);
+  return absl::StrCat(out.c_str(), "\n");
+}
+
 }  // namespace
 
-std::string PrintConfig(const Message& message) {
-  YAML::Emitter out;
-  PrintMessage(message, &out);
-  return absl::StrCat(out.c_str(), "\n");
+std::string PrintConfig(const Message& message) { return Print(message, /*hide=*/false); }
+
+std::string PrintConfigWithoutSecrets(const Message& message) {
+  return Print(message, /*hide=*/true);
 }
 
 }  // namespace dtrpo::runtime

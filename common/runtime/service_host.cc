@@ -1,12 +1,14 @@
 #include "common/runtime/service_host.h"
 
 #include <grpc/support/log.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/atomic_file.h"
 #include "common/base/check.h"
@@ -14,6 +16,7 @@
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
 #include "common/runtime/drain_watchdog.h"
+#include "common/runtime/server_config.h"
 
 namespace dtrpo::runtime {
 namespace {
@@ -28,11 +31,45 @@ void LogFromGrpc(gpr_log_func_args* args) {
       "grpc", {{"text", args->message}});
 }
 
-rpc::ChannelOptions MakeChannelOptions(const HostOptions& options, base::MetricsRegistry* metrics) {
+// A connection is a file descriptor, and the system's usual 1024 are few.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Null without `tls`. The certificate must be of the role that the process has.
+absl::StatusOr<std::shared_ptr<const rpc::TlsIdentity>> LoadIdentity(const HostOptions& options) {
+  const v1::TlsConfig& tls = options.server.tls();
+  const rpc::TlsFiles files = {.certificate = tls.certificate(), .key = tls.key(), .ca = tls.ca()};
+  if (!files.any()) return nullptr;
+  DTRPO_ASSIGN_OR_RETURN(auto identity, rpc::TlsIdentity::Load(files, options.files));
+  if (rpc::RoleName(identity->role()) == options.role) return identity;
+  return absl::InvalidArgumentError(absl::StrCat("tls.certificate: ", files.certificate,
+                                                 ": is of role ", rpc::RoleName(identity->role()),
+                                                 ", this process is a ", options.role));
+}
+
+rpc::ServerLimits ToLimits(const v1::ServerLimits& limits) {
+  return {.calls_per_second = limits.calls_per_second(),
+          .calls_per_peer = limits.calls_per_peer(),
+          .calls_per_connection = limits.calls_per_connection(),
+          .connections = limits.connections(),
+          .handshake_timeout = absl::Milliseconds(limits.handshake_timeout_ms()),
+          .idle_timeout = absl::Milliseconds(limits.idle_timeout_ms()),
+          .connection_age = absl::Milliseconds(limits.connection_age_ms()),
+          .memory_bytes = limits.memory_bytes()};
+}
+
+rpc::ChannelOptions MakeChannelOptions(const HostOptions& options,
+                                       std::shared_ptr<const rpc::TlsIdentity> tls,
+                                       base::MetricsRegistry* metrics) {
   const v1::FaultInjection& faults = options.server.faults();
   rpc::ChannelOptions channel;
   channel.identity = {.role = options.role, .worker_id = options.name};
   channel.insecure = options.server.insecure();
+  channel.tls = std::move(tls);
   channel.max_message_bytes = options.server.max_message_bytes();
   channel.metrics = metrics;
   channel.faults.lost_request_probability = faults.lost_request_probability();
@@ -51,17 +88,24 @@ absl::StatusOr<std::unique_ptr<ServiceHost>> ServiceHost::Create(HostOptions opt
   const v1::FaultInjection& faults = options.server.faults();
   DTRPO_RETURN_IF_ERROR(base::ArmFaultPoints({faults.points().begin(), faults.points().end()}));
   DTRPO_RETURN_IF_ERROR(base::ArmFaultPointsFromEnvironment());
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<PrometheusMetrics> metrics,
-                         PrometheusMetrics::Create(options.server.metrics_listen(),
-                                                   options.server.insecure(), options.role));
-  return std::unique_ptr<ServiceHost>(new ServiceHost(std::move(options), std::move(metrics)));
+  RaiseDescriptorLimit();
+  DTRPO_ASSIGN_OR_RETURN(auto tls, LoadIdentity(options));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<PrometheusMetrics> metrics,
+      PrometheusMetrics::Create(options.server.metrics_listen(),
+                                options.server.insecure() || options.server.insecure_metrics(),
+                                options.role));
+  return std::unique_ptr<ServiceHost>(
+      new ServiceHost(std::move(options), std::move(tls), std::move(metrics)));
 }
 
-ServiceHost::ServiceHost(HostOptions options, std::unique_ptr<PrometheusMetrics> metrics)
+ServiceHost::ServiceHost(HostOptions options, std::shared_ptr<const rpc::TlsIdentity> tls,
+                         std::unique_ptr<PrometheusMetrics> metrics)
     : options_(std::move(options)),
+      tls_(std::move(tls)),
       metrics_(std::move(metrics)),
       wait_states_(options_.clock, metrics_.get()),
-      channels_(MakeChannelOptions(options_, metrics_.get())),
+      channels_(MakeChannelOptions(options_, tls_, metrics_.get())),
       introspection_(options_.role, &wait_states_) {}
 
 ServiceHost::~ServiceHost() = default;
@@ -71,6 +115,12 @@ absl::Status ServiceHost::Start(const std::vector<grpc::Service*>& services) {
   rpc::ServerOptions server;
   server.listen = options_.server.listen();
   server.insecure = options_.server.insecure();
+  server.tls = tls_;
+  server.health_listen = options_.server.health_listen();
+  // Those of a configuration that nobody filled in are the defaults.
+  v1::ServerConfig filled = DefaultServerConfig();
+  filled.MergeFrom(options_.server);
+  server.limits = ToLimits(filled.limits());
   server.max_threads = options_.server.max_threads();
   server.max_message_bytes = options_.server.max_message_bytes();
   server.metrics = metrics_.get();
@@ -85,11 +135,12 @@ absl::Status ServiceHost::Start(const std::vector<grpc::Service*>& services) {
 absl::Status ServiceHost::WritePortFile() const {
   const std::string& path = options_.server.port_file();
   if (path.empty()) return absl::OkStatus();
-  const nlohmann::ordered_json ports = {{"role", options_.role},
-                                        {"name", options_.name},
-                                        {"pid", ::getpid()},
-                                        {"grpc", address()},
-                                        {"metrics", metrics_->address()}};
+  nlohmann::ordered_json ports = {{"role", options_.role},
+                                  {"name", options_.name},
+                                  {"pid", ::getpid()},
+                                  {"grpc", address()},
+                                  {"metrics", metrics_->address()}};
+  if (server_->health_address() != nullptr) ports["health"] = server_->health_address()->ToString();
   return base::WriteFileAtomically(options_.files, path, ports.dump() + "\n");
 }
 

@@ -61,7 +61,8 @@ class ServiceHost {
   const std::string& name() const { return options_.name; }
 
   // Starts the server with `services` (which outlive the host's server, see above) and writes the
-  // port file: {"role","name","pid","grpc":"host:port","metrics":"host:port"}. Call once.
+  // port file: {"role","name","pid","grpc":"host:port","metrics":"host:port"} and, with
+  // server.health_listen, "health". Call once.
   absl::Status Start(const std::vector<grpc::Service*>& services);
   // host:port of the gRPC server. REQUIRES: Start() was OK.
   std::string address() const { return server_->address().ToString(); }
@@ -77,11 +78,13 @@ class ServiceHost {
   absl::Status RunUntilStopped(const std::function<void(absl::Time deadline)>& drain = nullptr);
 
  private:
-  ServiceHost(HostOptions options, std::unique_ptr<PrometheusMetrics> metrics);
+  ServiceHost(HostOptions options, std::shared_ptr<const rpc::TlsIdentity> tls,
+              std::unique_ptr<PrometheusMetrics> metrics);
   absl::Status WritePortFile() const;
   void Drain(const std::function<void(absl::Time deadline)>& drain);
 
   const HostOptions options_;
+  const std::shared_ptr<const rpc::TlsIdentity> tls_;  // null: plain text
   const std::unique_ptr<PrometheusMetrics> metrics_;
   base::WaitStateRegistry wait_states_;
   base::StopSignal stop_;

@@ -54,7 +54,7 @@ int RunServiceProgram(int argc, char** argv, const ServiceProgram& program) {
   if (!loaded.ok()) return fail(loaded, kBadUsageExitCode);
   if (!port_file.empty()) program.server->set_port_file(port_file);
   if (print_config) {
-    std::cout << PrintConfig(*program.config);
+    std::cout << PrintConfigWithoutSecrets(*program.config);
     return 0;
   }
 

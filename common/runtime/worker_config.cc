@@ -76,7 +76,8 @@ std::vector<FieldProblem> CheckWorkerConfig(const v1::WorkerConfig& config) {
   const auto reachable = [&](const char* field, const std::string& value) {
     const auto address = rpc::ParseAddress(value);
     const absl::Status status =
-        address.ok() ? rpc::CheckInsecureAllowed(*address, config.server().insecure())
+        address.ok() ? rpc::CheckInsecureAllowed(
+                           *address, config.server().insecure() || config.insecure_rendezvous())
                      : address.status();
     if (!status.ok()) problems.push_back({field, std::string(status.message())});
   };

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/redact.h"
 #include "common/base/status_macros.h"
 
 namespace dtrpo::storage {
@@ -105,8 +106,9 @@ absl::StatusOr<PostgresConnection> PostgresConnection::Connect(const std::string
       PQconnectdb(address ? connection.c_str() : absl::StrCat(kTimeouts, connection).c_str());
   PostgresConnection made(raw);
   if (PQstatus(raw) != CONNECTION_OK) {
-    return absl::UnavailableError(
-        absl::StrCat("PostgreSQL: ", absl::StripAsciiWhitespace(PQerrorMessage(raw))));
+    // A connection string that can't be read is repeated in the message, password and all.
+    return absl::UnavailableError(base::HideSecrets(
+        absl::StrCat("PostgreSQL: ", absl::StripAsciiWhitespace(PQerrorMessage(raw)))));
   }
   PQsetNoticeProcessor(
       raw, [](void*, const char*) {}, nullptr);

@@ -64,6 +64,12 @@ TEST_F(ServiceMainTest, PrintsTheConfigurationInEffect) {
   EXPECT_THAT(stdout_, HasSubstr("engine: \"memory\""));
 }
 
+TEST_F(ServiceMainTest, ThePrintedConfigurationHidesPasswords) {
+  const std::string path = WriteConfig("postgres: \"host=db password=s3cret user=replay\"");
+  EXPECT_EQ(Main({"--config", path, "--print-config"}), 0);
+  EXPECT_THAT(stdout_, HasSubstr("postgres: \"host=db password=*** user=replay\""));
+}
+
 TEST_F(ServiceMainTest, ALaterFileReplacesTheFieldsThatItNames) {
   const std::string common = WriteConfig("server: {max_threads: 7, log_level: debug}", "common");
   const std::string own = WriteConfig("max_prefetch_batches: 3\nserver: {max_threads: 9}", "own");
