@@ -11,6 +11,10 @@ Usage: tools/test.sh [options]
   --preset NAME      dev, release (default), asan or tsan
   --filter REGEX     only the tests whose names match (as ctest -R)
   --no-install       don't look for missing packages and LibTorch
+  --kubernetes       instead: deploy/ on a real Kubernetes control plane without machines; the first
+                     time builds it (10 minutes of CPU)
+  --images           instead: builds the images of docker/ and runs a job in them; as root, minutes to
+                     an hour of CPU the first time, 10 GB of disk
   -h, --help         this text
 
 Needs Debian 12 and root or sudo for the packages. Caches (LibTorch, ccache, crates) live outside the
@@ -21,6 +25,7 @@ TEXT
 
 preset=release
 install=yes
+instead=
 ctest_options=()
 while (($#)); do
   case $1 in
@@ -28,6 +33,7 @@ while (($#)); do
     --preset) preset=${2:?--preset needs a name}; shift ;;
     --filter) ctest_options+=(--tests-regex "${2:?--filter needs a regex}"); shift ;;
     --no-install) install=no ;;
+    --kubernetes | --images) instead=${1#--} ;;
     -h | --help) usage; exit 0 ;;
     *) echo "test.sh: unknown option $1" >&2; usage >&2; exit 2 ;;
   esac
@@ -35,6 +41,8 @@ while (($#)); do
 done
 
 export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+
+if [[ -n $instead ]]; then exec tests/deploy/"$instead".sh; fi
 
 # One compiler per core, but no more than memory holds: a LibTorch file takes up to 1.5 GB.
 memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
