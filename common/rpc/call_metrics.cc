@@ -26,4 +26,12 @@ void RecordCall(base::MetricsRegistry& metrics, CallSide side, absl::string_view
       ->Increment();
 }
 
+base::Gauge* RunningCalls(base::MetricsRegistry& metrics) {
+  return metrics.GetGauge("dtrpo_rpc_server_running_count", "Calls that are worked on.");
+}
+
+base::Gauge* MaxRunningCalls(base::MetricsRegistry& metrics) {
+  return metrics.GetGauge("dtrpo_rpc_server_running_limit", "Calls that may be worked on at once.");
+}
+
 }  // namespace dtrpo::rpc

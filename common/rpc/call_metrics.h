@@ -2,6 +2,7 @@
 // functions.
 //   dtrpo_rpc_{server,client}_handled_total{grpc_service,grpc_method,grpc_code}
 //   dtrpo_rpc_{server,client}_handling_seconds{grpc_service,grpc_method}
+//   dtrpo_rpc_server_running_count, dtrpo_rpc_server_running_limit
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -17,5 +18,9 @@ enum class CallSide { kServer, kClient };
 // `full_method`: "/package.Service/Method".
 void RecordCall(base::MetricsRegistry& metrics, CallSide side, absl::string_view full_method,
                 grpc::StatusCode code, absl::Duration duration);
+
+// Calls that a server works on; it may work on `max_threads` at once (ServerOptions).
+base::Gauge* RunningCalls(base::MetricsRegistry& metrics);
+base::Gauge* MaxRunningCalls(base::MetricsRegistry& metrics);
 
 }  // namespace dtrpo::rpc
