@@ -12,8 +12,9 @@ import sys
 import repository
 
 MAX_LINES = 450
-COUNTED_SUFFIXES = {".cc", ".h", ".py", ".sh", ".proto", ".cmake", ".rs"}
-TEXT_SUFFIXES = COUNTED_SUFFIXES | {".md", ".txt", ".yaml", ".yml", ".json", ".toml", ""}
+# Not .proto: moving messages to another file would break who includes and imports them.
+COUNTED_SUFFIXES = {".cc", ".h", ".py", ".sh", ".cmake", ".rs"}
+TEXT_SUFFIXES = COUNTED_SUFFIXES | {".proto"} | {".md", ".txt", ".yaml", ".yml", ".json", ".toml", ""}
 
 # pattern, what is wrong, path pattern it applies to, path pattern it does not apply to.
 # (The leftovers are spelt in two halves so that this file passes its own check.)
