@@ -15,6 +15,14 @@ def calls(role: str) -> dict:
     of = f'role="{role}"'
     bad = 'grpc_code=~"INTERNAL|UNKNOWN|DATA_LOSS"'
     served = "dtrpo_rpc_server_handled_total"
+    # The replay store calls nobody.
+    made = [
+        panel("Calls made by status", "What this role asks of others.", "reqps",
+              [(rate("dtrpo_rpc_client_handled_total", of, by="grpc_method, grpc_code"),
+                "{{grpc_method}} {{grpc_code}}")]),
+        panel("Time of calls made, p99", "As this role sees it, network included.", "s",
+              quantiles("dtrpo_rpc_client_handling_seconds", of, by="grpc_method", at=(0.99,))),
+    ]
     return {
         "Calls": [
             panel("Calls served", "Calls that got their status, by method.", "reqps",
@@ -26,11 +34,10 @@ def calls(role: str) -> dict:
                     f"/ {rate(served, of, by='role')}", "{{role}}")], alert=ALERTS["DtrpoRpcErrors"]),
             panel("Time of calls served, p99", "From the start of a call to its status.", "s",
                   quantiles("dtrpo_rpc_server_handling_seconds", of, by="grpc_method", at=(0.99,))),
-            panel("Calls made by status", "What this role asks of others.", "reqps",
-                  [(rate("dtrpo_rpc_client_handled_total", of, by="grpc_method, grpc_code"),
-                    "{{grpc_method}} {{grpc_code}}")]),
-            panel("Time of calls made, p99", "As this role sees it, network included.", "s",
-                  quantiles("dtrpo_rpc_client_handling_seconds", of, by="grpc_method", at=(0.99,))),
+            panel("Calls that are worked on", "And how many may be at once: a call beyond is refused as server_busy.",
+                  "short", [(f"sum by (instance) ({select('dtrpo_rpc_server_running_count', of)})", "{{instance}}"),
+                            (f"max({select('dtrpo_rpc_server_running_limit', of)})", "limit")]),
+            *(made if role != "replay" else []),
         ],
         "Process": [
             panel("CPU", "Cores in use.", "short",
@@ -146,6 +153,16 @@ def coordinator() -> str:
             panel("Complete evaluations", "So far.", "short", [(of_run(job + "evaluations_count"), "{{run}}")],
                   width=12),
         ],
+        "Rewards": [
+            panel("Reward", "Mean of the job's last 100 prompts.", "short", [(of_run(job + "reward_mean"), "{{run}}")]),
+            panel("Prompts by their answers", "Share of the job's last 100 prompts: without a pair, all right, all "
+                  "wrong.", "percentunit",
+                  [(of_run(job + "prompts_no_pair_ratio"), "no pair"),
+                   (of_run(job + "prompts_all_right_ratio"), "all right"),
+                   (of_run(job + "prompts_all_wrong_ratio"), "all wrong")]),
+            panel("Answers put aside", "Their reward failed, timed out or was no number.", "short",
+                  [(of_run(job + "failed_answers_count"), "{{run}}")]),
+        ],
         "Log and replay store": [
             panel("Time until an answer is logged", "fsync included; every answer that changed something waits for it.",
                   "s", quantiles("dtrpo_coordinator_log_confirm_seconds"), alert=ALERTS["DtrpoCoordinatorLogSlow"]),
@@ -195,11 +212,16 @@ def rollout() -> str:
             panel("Prompts that fail", "Share of all.", "percentunit",
                   [(f"{rate('dtrpo_rollout_prompts_total', FAILED)} / "
                     f"{rate('dtrpo_rollout_prompts_total')}", "failed")], alert=ALERTS["DtrpoPromptsFail"]),
-            panel("Pairs, and prompts that couldn't be judged", "A second.", "short",
-                  [(rate("dtrpo_rollout_pairs_total"), "pairs"),
-                   (rate("dtrpo_rollout_judge_failures_total"), "judge failures")]),
+            panel("Training prompts by their answers", "All right, all wrong or mixed; only mixed ones make pairs.",
+                  "short", [(rate("dtrpo_rollout_judged_prompts_total", by="answers"), "{{answers}}")]),
+            panel("Pairs", "Preference pairs stored in replay.", "short",
+                  [(rate("dtrpo_rollout_pairs_total"), "pairs/s")]),
+            panel("What couldn't be judged", "A second: prompts, samples put aside, failed calls of reward services.",
+                  "short", [(rate("dtrpo_rollout_judge_failures_total"), "prompts"),
+                            (rate("dtrpo_rollout_failed_samples_total"), "samples"),
+                            (rate("dtrpo_rollout_reward_failed_calls_total"), "reward calls")]),
             panel("Wait for replay's confirmation", "Of one prompt, back-pressure included.", "s",
-                  quantiles("dtrpo_rollout_insert_wait_seconds"), width=24),
+                  quantiles("dtrpo_rollout_insert_wait_seconds")),
         ],
         "Weights": [
             panel("Version", "That serves.", "short", [(select("dtrpo_rollout_weights_version"), "{{instance}}")]),
