@@ -196,7 +196,8 @@ def main() -> int:
     options = parser.parse_args()
     engine = Engine(options.storage)
     started = time.monotonic()
-    print("# A run of the images\n\nWhat `tools/test.sh --images` printed: both images built from the tree by "
+    print("# A run of the images\n\n<!-- commands not run: this page is the output of a run of "
+          "tools/test.sh --images -->\n\nWhat `tools/test.sh --images` printed: both images built from the tree by "
           "buildah (chroot isolation, a base made by\ndebootstrap, since no registry was at hand), and run by "
           "podman with runc on the host's network.\n")
     try:

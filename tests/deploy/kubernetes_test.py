@@ -220,6 +220,8 @@ def main() -> int:
                                                        for pod in run.pods("reference")])
             try:
                 print("# A run on a Kubernetes control plane\n")
+                print("<!-- commands not run: this page is the output of a run of "
+                      "tools/test.sh --kubernetes -->\n")
                 print("What `tools/test.sh --kubernetes` printed: etcd, kube-apiserver, controller-manager "
                       "and scheduler are real processes;\nnodes, GPUs and running containers are KWOK's "
                       "pretence, so no probe was asked and no NetworkPolicy enforced.\n")
