@@ -1,5 +1,6 @@
 #include "services/coordinator/worker_service.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/serve.h"
 
@@ -22,7 +23,15 @@ grpc::Status Answer(grpc::ServerContext* context, const Request& request, Respon
 grpc::Status WorkerService::RegisterWorker(grpc::ServerContext* context,
                                            const v1::RegisterWorkerRequest* request,
                                            v1::RegisterWorkerResponse* response) {
-  return Answer(context, *request, response, coordinator_, &Coordinator::RegisterWorker);
+  return rpc::Serve(*context, [&](const rpc::IncomingCall& call) -> absl::Status {
+    if (call.authenticated && request->role() != call.role) {
+      return absl::PermissionDeniedError(absl::StrCat("the certificate is of role ", call.role,
+                                                      ", the worker registers as a ",
+                                                      request->role()));
+    }
+    DTRPO_ASSIGN_OR_RETURN(*response, coordinator_->RegisterWorker(*request));
+    return coordinator_->Durable();
+  });
 }
 
 grpc::Status WorkerService::Heartbeat(grpc::ServerContext* context,

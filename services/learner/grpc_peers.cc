@@ -52,7 +52,7 @@ absl::StatusOr<std::shared_ptr<wire::ReferenceClient>> GrpcPeers::Reference() {
   if (address.empty()) return absl::UnavailableError("there is no reference service");
   absl::MutexLock lock(&mutex_);
   if (address != connected_address_) {
-    DTRPO_ASSIGN_OR_RETURN(const auto channel, channels_->Create(address));
+    DTRPO_ASSIGN_OR_RETURN(const auto channel, channels_->Create(address, {rpc::Role::kReference}));
     reference_ = wire::MakeReferenceClient(channel, OneAttempt("reference " + address));
     connected_address_ = address;
   }

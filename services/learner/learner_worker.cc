@@ -9,6 +9,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/collectives/rendezvous_store.h"
+#include "common/wire/assigned_job.h"
 #include "common/wire/job_codec.h"
 #include "common/wire/weights_client.h"
 #include "services/learner/grpc_pair_peers.h"
@@ -85,7 +86,8 @@ void LearnerWorker::Follow(const v1::Assignment& assignment) {
 
 absl::StatusOr<int64_t> LearnerWorker::Push(const v1::JobRef& job, const std::string& address,
                                             const weights::Image& image) {
-  DTRPO_ASSIGN_OR_RETURN(const auto channel, deps_.channels->Create(address));
+  DTRPO_ASSIGN_OR_RETURN(const auto channel,
+                         deps_.channels->Create(address, {rpc::Role::kRollout}));
   wire::ClientOptions options;
   options.target = address;
   options.stop = &stop_;
@@ -132,7 +134,8 @@ void LearnerWorker::AwaitWhoWasLost(const v1::JobRef& job, LearnerPeers& peers,
 absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
   const v1::JobRef& job = assignment.job();
   if (job.attempt() < 1) return absl::InvalidArgumentError("the assignment grants no attempt");
-  DTRPO_ASSIGN_OR_RETURN(const job::JobSpec spec, wire::FromProto(assignment.spec()));
+  DTRPO_ASSIGN_OR_RETURN(const job::JobSpec spec,
+                         wire::AssignedJob(assignment, options_.data_roots));
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcPeers> peers,
                          GrpcPeers::Create(assignment, deps_.coordinator, deps_.channels,
                                            [this] { return agent_->assignment().reference(); }));

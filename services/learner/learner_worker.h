@@ -33,7 +33,8 @@ class LearnerWorker {
   struct Options {
     v1::RegisterWorkerRequest registration;
     absl::Duration call_timeout = absl::Seconds(30);
-    torch::Device device = torch::kCPU;  // where models are
+    torch::Device device = torch::kCPU;        // where models are
+    std::vector<std::string> data_roots = {};  // what a job names lies in them; none: anywhere
   };
   // All outlive the worker.
   struct Deps {

@@ -17,7 +17,8 @@ namespace {
 
 absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   model::SetThreads(config.threads());
-  DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
+  DTRPO_ASSIGN_OR_RETURN(const auto channel,
+                         host.channels()->Create(config.coordinator(), {rpc::Role::kCoordinator}));
   wire::WorkerClient coordinator(channel);
   const LearnerMetrics metrics(host.metrics());
   DTRPO_ASSIGN_OR_RETURN(const auto rendezvous,
@@ -32,7 +33,8 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   if (ordinal.has_value()) registration.set_ordinal(*ordinal);
   LearnerWorker worker({.registration = std::move(registration),
                         .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
-                        .device = device},
+                        .device = device,
+                        .data_roots = {config.data_roots().begin(), config.data_roots().end()}},
                        {.coordinator = &coordinator,
                         .channels = host.channels(),
                         .files = host.files(),

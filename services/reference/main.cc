@@ -17,7 +17,8 @@ namespace {
 absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   model::SetThreads(config.threads());
   DTRPO_ASSIGN_OR_RETURN(const torch::Device device, model::ParseDevice(config.device()));
-  DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
+  DTRPO_ASSIGN_OR_RETURN(const auto channel,
+                         host.channels()->Create(config.coordinator(), {rpc::Role::kCoordinator}));
   wire::WorkerClient coordinator(channel);
   const ReferenceMetrics metrics(host.metrics());
   ReferenceScorer scorer({.batch_trajectories = config.batch_sequences(), .device = device},
@@ -26,7 +27,8 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   DTRPO_RETURN_IF_ERROR(host.Start({&service}));
 
   ReferenceWorker worker(runtime::Registration(host, "reference"), &scorer, &coordinator,
-                         host.clock(), host.wait_states());
+                         host.clock(), host.wait_states(),
+                         {config.data_roots().begin(), config.data_roots().end()});
   host.SetReady(true);
   std::thread loop([&worker] { worker.Run(); });
   return host.RunUntilStopped([&](absl::Time) {

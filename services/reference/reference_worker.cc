@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/logging.h"
+#include "common/wire/assigned_job.h"
 #include "common/wire/job_codec.h"
 
 namespace dtrpo::reference {
@@ -16,8 +17,9 @@ constexpr absl::Duration kAfterFailure = absl::Seconds(2);
 
 ReferenceWorker::ReferenceWorker(v1::RegisterWorkerRequest registration, ReferenceScorer* scorer,
                                  wire::WorkerClient* coordinator, base::Clock* clock,
-                                 base::WaitStateRegistry* waits)
-    : scorer_(scorer), clock_(clock) {
+                                 base::WaitStateRegistry* waits,
+                                 std::vector<std::string> data_roots)
+    : scorer_(scorer), clock_(clock), data_roots_(std::move(data_roots)) {
   SetState("", "idle");
   agent_ = std::make_unique<wire::WorkerAgent>(
       wire::WorkerAgent::Options{
@@ -48,7 +50,7 @@ void ReferenceWorker::Load(const v1::Assignment& assignment) {
   if (job_id == loaded_) return;
   loaded_.clear();
   SetState("", absl::StrCat("loading the model of job ", job_id));
-  const absl::StatusOr<job::JobSpec> spec = wire::FromProto(assignment.spec());
+  const absl::StatusOr<job::JobSpec> spec = wire::AssignedJob(assignment, data_roots_);
   const absl::Status status = spec.ok() ? scorer_->Load(job_id, spec->model) : spec.status();
   if (status.ok()) {
     loaded_ = job_id;

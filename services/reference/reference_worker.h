@@ -19,10 +19,10 @@ namespace dtrpo::reference {
 
 class ReferenceWorker {
  public:
-  // Pointers outlive the worker.
+  // Pointers outlive the worker. What a job names must lie in `data_roots`; none: anywhere.
   ReferenceWorker(v1::RegisterWorkerRequest registration, ReferenceScorer* scorer,
                   wire::WorkerClient* coordinator, base::Clock* clock,
-                  base::WaitStateRegistry* waits);
+                  base::WaitStateRegistry* waits, std::vector<std::string> data_roots = {});
   ~ReferenceWorker();
 
   void Run();
@@ -35,6 +35,7 @@ class ReferenceWorker {
 
   ReferenceScorer* const scorer_;
   base::Clock* const clock_;
+  const std::vector<std::string> data_roots_;
   base::StopSignal stop_;
   std::string loaded_;  // job; empty: none
   absl::Mutex mutex_;

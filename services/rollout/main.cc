@@ -20,7 +20,8 @@ namespace {
 absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
   model::SetThreads(config.threads());
   DTRPO_ASSIGN_OR_RETURN(const torch::Device device, model::ParseDevice(config.device()));
-  DTRPO_ASSIGN_OR_RETURN(const auto channel, host.channels()->Create(config.coordinator()));
+  DTRPO_ASSIGN_OR_RETURN(const auto channel,
+                         host.channels()->Create(config.coordinator(), {rpc::Role::kCoordinator}));
   wire::WorkerClient coordinator(channel);
   const RolloutMetrics metrics(host.metrics());
   weights::VersionStore versions;
@@ -39,7 +40,8 @@ absl::Status Run(runtime::ServiceHost& host, const v1::WorkerConfig& config) {
        .call_timeout = absl::Milliseconds(config.rpc_timeout_ms()),
        .lease_prompts = config.lease_prompts(),
        .batch = {.sequences = config.batch_sequences(), .cache_bytes = config.kv_cache_bytes()},
-       .device = device},
+       .device = device,
+       .data_roots = {config.data_roots().begin(), config.data_roots().end()}},
       {.coordinator = &coordinator,
        .channels = host.channels(),
        .versions = &versions,

@@ -10,6 +10,7 @@
 #include "common/base/retry.h"
 #include "common/base/status_macros.h"
 #include "common/checkpoint/checkpoint_folder.h"
+#include "common/wire/assigned_job.h"
 #include "common/wire/job_codec.h"
 #include "services/rollout/base_weights.h"
 
@@ -93,7 +94,8 @@ void RolloutWorker::Follow(const v1::Assignment& assignment) {
 
 absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
     const v1::Assignment& assignment) {
-  DTRPO_ASSIGN_OR_RETURN(const job::JobSpec spec, wire::FromProto(assignment.spec()));
+  DTRPO_ASSIGN_OR_RETURN(const job::JobSpec spec,
+                         wire::AssignedJob(assignment, options_.data_roots));
   auto session = std::make_unique<Session>();
   session->job.set_job_id(assignment.job().job_id());
   DTRPO_ASSIGN_OR_RETURN(const auto shards, deps_.channels->CreateAll({assignment.replay().begin(),

@@ -38,7 +38,8 @@ class RolloutWorker {
     absl::Duration call_timeout = absl::Seconds(30);
     int32_t lease_prompts = 8;
     BatchLimits batch = {};
-    torch::Device device = torch::kCPU;  // where models are
+    torch::Device device = torch::kCPU;        // where models are
+    std::vector<std::string> data_roots = {};  // what a job names lies in them; none: anywhere
   };
   // All outlive the worker.
   struct Deps {
