@@ -108,6 +108,24 @@ class ServiceTest(unittest.TestCase):
         self.assertIn(("length", "the answer's length"), [(r.name, r.description) for r in listed])
 
 
+class ExampleTest(unittest.TestCase):
+    FOLDER = pathlib.Path(__file__).resolve().parents[2] / "examples" / "rewards"
+
+    def test_the_examples_reward_is_the_nearer_the_better(self):
+        sys.path.insert(0, str(self.FOLDER))
+        import near_sum
+        item = registry.Item(prompt="3+4", answer="6", expected="7", data={})
+        self.assertEqual(near_sum.near_sum(item), registry.Judgement(0.5, False, "1 away"))
+
+    def test_a_users_module_is_checked_against_the_packages_types(self):
+        checked = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir",
+             os.devnull, str(self.FOLDER / "near_sum.py")],
+            env={**os.environ, "MYPYPATH": str(pathlib.Path(reward_pb2.__file__).parents[1])},
+            capture_output=True, text=True, check=False)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+
+
 class StartTest(unittest.TestCase):
     def test_an_address_for_everybody_needs_certificates(self):
         with self.assertRaisesRegex(ValueError, "isn't loopback"):

@@ -16,7 +16,9 @@ PROTO = ROOT / "proto" / "dtrpo" / "v1" / "reward.proto"
 
 def make_stubs(folder: pathlib.Path) -> None:
     """Writes dtrpo_rewards/reward_pb2.py, its gRPC half and both .pyi below `folder`."""
-    plugin = pathlib.Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy"
+    # Beside this Python, or where pip's isolated build has it.
+    beside = pathlib.Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy"
+    plugin = beside if beside.exists() else shutil.which("protoc-gen-mypy")
     with tempfile.TemporaryDirectory() as work:
         source = pathlib.Path(work) / "dtrpo_rewards" / "reward.proto"
         source.parent.mkdir()

@@ -7,7 +7,7 @@
         return 1.0 if "please" in item.answer else 0.0
 
     if __name__ == "__main__":
-        serve("127.0.0.1:7070", workers=2)
+        serve("127.0.0.1:7171", workers=2)
 
 docs/rewards.md of the repository shows the job file that goes with it.
 """
