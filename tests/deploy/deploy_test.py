@@ -168,6 +168,46 @@ class DeployTest(unittest.TestCase):
         self.assertNotIn("insecure", server)
 
 
+class AutoscalerMetricTest(unittest.TestCase):
+    """The adapter's query for rollouts, as Prometheus evaluates it."""
+
+    CASES = (  # running jobs, available pairs of two shards, formed batches, consumed pairs, missing
+        (1, 0, 0, 0, 0, 2),         # a job begins
+        (1, 0, 0, 50, 3200, 2),     # the learner waits
+        (1, 32, 32, 50, 3200, 1),   # one batch of 64 waits for the learner
+        (1, 500, 500, 50, 3200, 0),  # plenty
+        (0, 0, 0, 50, 3200, 0),     # nobody wants any
+    )
+
+    def test_what_the_queue_lacks_is_counted_in_batches(self):
+        values = yaml.safe_load((ROOT / "deploy/components/hpa/adapter-values.yaml").read_text())
+        rule = next(r for r in values["rules"]["custom"] if "name" in r)
+        query = rule["metricsQuery"]
+        for name, value in (("Series", rule["seriesQuery"].split("{")[0]), ("GroupBy", "service"),
+                            ("LabelMatchers", 'namespace="here",service="replay"')):
+            query = query.replace(f"<<.{name}>>", value)
+        tests = []
+        for running, first, second, formed, consumed, missing in self.CASES:
+            series = {'dtrpo_coordinator_jobs_count{namespace="here",state="RUNNING"}': running,
+                      'dtrpo_coordinator_jobs_count{namespace="there",state="RUNNING"}': 1}
+            of = 'namespace="here",service="replay",pod='
+            series |= {f'dtrpo_replay_available_pairs{{{of}"replay-0"}}': first,
+                       f'dtrpo_replay_available_pairs{{{of}"replay-1"}}': second,
+                       f'dtrpo_replay_formed_batches_total{{{of}"replay-0"}}': formed,
+                       f'dtrpo_replay_consumed_pairs_total{{{of}"replay-0"}}': consumed}
+            tests.append({
+                "interval": "1m",
+                "input_series": [{"series": s, "values": str(v)} for s, v in series.items()],
+                "promql_expr_test": [{"expr": query, "eval_time": "0m", "exp_samples": [
+                    {"labels": '{namespace="here", service="replay"}', "value": missing}]}]})
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "test.yaml"
+            path.write_text(yaml.safe_dump({"tests": tests}))
+            done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True,
+                                  check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
 class DockerTest(unittest.TestCase):
     def test_the_dockerfile_is_clean(self):
         hadolint = pathlib.Path(sys.executable).parent / "hadolint"

@@ -5,10 +5,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DTRPO_CACHE:-$HOME/.cache/dtrpo}
 "$here/../../tools/deps/images.sh"
 python=$("$here/../../tools/deps/python.sh")/bin/python
-mkdir -p "$cache/images"/{downloads,ccache,storage}
+libtorch=$("$here/../../tools/deps/libtorch.sh")
+ccache=$(ccache --get-config cache_dir)
+mkdir -p "$cache/images"/{downloads,storage} "$ccache"
+# The folders inside are those of any user's build, so that its objects are found again.
 options=(--storage "$cache/images/storage"
-         --volume "$cache/images/downloads:/var/cache/dtrpo"
-         --volume "${CCACHE_DIR:-$cache/images/ccache}:/var/cache/ccache")
+         --volume "$cache/images/downloads:/root/.cache/dtrpo"
+         --volume "$libtorch:/root/.cache/dtrpo/$(basename "$libtorch"):ro"
+         --volume "$ccache:/root/.cache/ccache")
 # Authorities of this machine's network, so that downloads inside the build are trusted, too.
 if [[ -d /usr/local/share/ca-certificates ]]; then
   options+=(--volume /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro)

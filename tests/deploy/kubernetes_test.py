@@ -121,7 +121,7 @@ class Run:
         self.command("apply", "-f", "-", text=as_list(metrics.objects()),
                      said="apply -f custom-metrics-server")
         for role, metric, value, wanted in (
-                ("rollout", "dtrpo_learner_missing_batches", 2, 2),
+                ("rollout", "dtrpo_replay_missing_batches", 2, 2),
                 ("reference", "dtrpo_reference_waiting_trajectories", 192, 3)):
             before = self.replicas(role)
             metrics.values[metric] = value
