@@ -113,6 +113,10 @@ absl::Status RpcServer::StartHealth(const std::string& listen) {
   // Linux would let two servers share a port, and each would get some of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 60'000);
+  grpc::ResourceQuota quota("dtrpo_health");
+  quota.SetMaxThreads(3);
+  quota.Resize(16 << 20);
+  builder.SetResourceQuota(quota);
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &address.port);
   health_ = builder.BuildAndStart();
   if (health_ == nullptr || address.port == 0) {

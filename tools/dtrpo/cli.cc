@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "tools/dtrpo/certs_command.h"
 #include "tools/dtrpo/compare/compare_objectives_command.h"
 #include "tools/dtrpo/eval_command.h"
 #include "tools/dtrpo/generate_command.h"
@@ -31,6 +32,7 @@ std::vector<std::unique_ptr<Subcommand>> Subcommands() {
   commands.push_back(std::make_unique<CompareObjectivesCommand>());
   commands.push_back(std::make_unique<MakeArithmeticCommand>());
   commands.push_back(std::make_unique<UpCommand>());
+  commands.push_back(std::make_unique<CertsCommand>());
   commands.push_back(std::make_unique<ReportCommand>());
   return commands;
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
+#include "tools/certs/role_certificates.h"
 #include "tools/local_cluster/local_cluster.h"
 
 namespace dtrpo::tools {
@@ -63,6 +64,9 @@ void UpCommand::AddOptions(CLI::App* app) {
   app->add_option("--log-level", log_level_, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
+  app->add_flag(
+      "--tls", tls_,
+      "encrypt all connections, with certificates that are made in DIR/certs, for 30 days");
 }
 
 absl::Status UpCommand::Run() {
@@ -74,6 +78,12 @@ absl::Status UpCommand::Run() {
   options.cores = cores_;
   options.coordinator_port = port_;
   options.log_level = log_level_;
+  if (tls_) {
+    options.tls_dir = options.dir + "/certs";
+    RoleCertificateOptions certificates;
+    certificates.dir = options.tls_dir;
+    DTRPO_RETURN_IF_ERROR(MakeRoleCertificates(certificates));
+  }
 
   struct sigaction action = {};
   action.sa_handler = RequestStop;
@@ -86,6 +96,11 @@ absl::Status UpCommand::Run() {
   }
   std::cout << "up: coordinator=" << cluster->coordinator_address() << " dir=" << options.dir
             << std::endl;
+  if (tls_) {
+    const rpc::TlsFiles client = RoleFiles(options.tls_dir, "client");
+    std::cout << "for dtrpoctl: export DTRPO_TLS_CERTIFICATE=" << client.certificate
+              << " DTRPO_TLS_KEY=" << client.key << " DTRPO_TLS_CA=" << client.ca << std::endl;
+  }
   while (stop_requested == 0) {
     cluster->Tend(
         [](const std::string& event) { std::cerr << "dtrpo up: " << event << std::endl; });

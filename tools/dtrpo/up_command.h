@@ -20,6 +20,7 @@ class UpCommand : public Subcommand {
   int cores_ = 0;
   int port_ = 7070;
   std::string log_level_ = "info";
+  bool tls_ = false;
 };
 
 }  // namespace dtrpo::tools

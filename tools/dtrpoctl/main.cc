@@ -19,6 +19,7 @@
 #include "tools/dtrpoctl/generate.h"
 #include "tools/dtrpoctl/generate_options.h"
 #include "tools/dtrpoctl/replay_commands.h"
+#include "tools/dtrpoctl/tls_options.h"
 
 namespace dtrpo::ctl {
 namespace {
@@ -70,6 +71,8 @@ int Run(int argc, char** argv) {
   app.add_flag("--json", session.json, "JSON instead of text, one object a line");
   app.add_flag("--insecure", insecure,
                "Allow a coordinator that isn't on this machine, unencrypted");
+  rpc::TlsFiles tls_files;
+  AddTlsOptions(&app, &tls_files);
 
   std::function<int()> command;
   std::string job_id;
@@ -139,8 +142,14 @@ int Run(int argc, char** argv) {
   rpc::ChannelOptions channel_options;
   channel_options.identity.role = "client";
   channel_options.insecure = insecure;
+  const auto tls = LoadTlsIdentity(tls_files);
+  if (!tls.ok()) {
+    Report(session, tls.status());
+    return kUsage;
+  }
+  channel_options.tls = *tls;
   rpc::ChannelFactory channels(channel_options);
-  const auto channel = channels.Create(address);
+  const auto channel = channels.Create(address, {rpc::Role::kCoordinator});
   if (!channel.ok()) {
     Report(session, channel.status());
     return kUsage;

@@ -136,6 +136,11 @@ std::string LocalCluster::ConfigOf(const Service& service) const {
   absl::StrAppend(&yaml, "server:\n  listen: \"", service.listen,
                   "\"\n  metrics_listen: \"127.0.0.1:0\"\n  log_level: ", options_.log_level,
                   "\n  port_file: \"", options_.dir, "/ports/", service.name, ".json\"\n");
+  if (!options_.tls_dir.empty()) {
+    const std::string folder = absl::StrCat(options_.tls_dir, "/", service.kind, "/");
+    absl::StrAppend(&yaml, "  tls: {certificate: \"", folder, "tls.crt\", key: \"", folder,
+                    "tls.key\", ca: \"", folder, "ca.crt\"}\n");
+  }
   if (options_.extra_config) absl::StrAppend(&yaml, options_.extra_config(service.kind));
   return yaml;
 }

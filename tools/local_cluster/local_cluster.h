@@ -32,6 +32,8 @@ struct LocalClusterOptions {
   int cores = 0;                // divided among the services; 0: all of the machine's
   int coordinator_port = 7070;  // 0: a free one
   std::string log_level = "info";
+  // Certificates of each kind of service (tools/certs); empty: plain text.
+  std::string tls_dir = {};
   absl::Duration start_timeout = absl::Seconds(60);
   absl::Duration stop_patience = absl::Seconds(15);
   absl::Duration first_backoff = absl::Seconds(1);
