@@ -232,6 +232,16 @@ class DockerTest(unittest.TestCase):
         for name in ("prometheus", "grafana"):
             self.assertRegex(services[name]["image"], r":v?\d+\.\d+\.\d+$")
 
+    def test_prometheus_reads_the_configuration_and_rules_of_compose(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "rules").symlink_to(ROOT / "deploy/prometheus")
+            config = folder / "prometheus.yml"
+            config.write_text((ROOT / "docker/prometheus/prometheus.yaml").read_text())
+            done = subprocess.run(["promtool", "check", "config", config], capture_output=True,
+                                  text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def test_files_that_compose_mounts_are_there(self):
         services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
         for name, service in services.items():
