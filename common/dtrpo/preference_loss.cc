@@ -1,6 +1,7 @@
 #include "common/dtrpo/preference_loss.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
@@ -106,6 +107,8 @@ PreferenceLoss Compute(absl::Span<const PairInput> pairs, const torch::Tensor& p
 }
 
 }  // namespace
+
+double PairPriority(const PairTerms& terms) { return 1 / (1 + std::exp(terms.margin)); }
 
 std::vector<ScoreInput> ScoreInputs(absl::Span<const PairInput> pairs) {
   std::vector<ScoreInput> inputs;

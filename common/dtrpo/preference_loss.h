@@ -51,6 +51,12 @@ struct PairTerms {
   double rho = 1;
 };
 
+// How much a pair still has to teach: prioritised replay's magnitude of the error (Schaul et al.,
+// ICLR 2016, proportional variant), which for the sigmoid loss is its slope in the margin,
+// sigmoid(-margin) = 1 - the probability that the pair is ordered right. In [0, 1], whatever the
+// loss: with IPO, too, a pair that is ordered surely wrong comes first.
+double PairPriority(const PairTerms& terms);
+
 struct PreferenceLoss {
   // Scalar, float64: the sum over these pairs of preference_loss + sft_weight * sft_loss, divided
   // by global_pairs, so that micro-batches and ranks simply add up.

@@ -83,9 +83,11 @@ absl::Status CheckReplaySampling(const JobSpec& spec) {
         absl::StrCat("replay.samples_per_insert: ", ratio,
                      " is outside [1, training.max_uses = ", t.max_uses, "]; 0 switches it off"));
   }
-  if (spec.replay.selector == "prioritised" && spec.replay.priority == "learner") {
+  if (spec.replay.selector == "prioritised" && spec.replay.priority == "learner" &&
+      t.max_uses == 1) {
     return absl::InvalidArgumentError(
-        "replay.priority: the learner doesn't tell priorities yet; use reward_gap");
+        "replay.priority: the learner says how much it wants to see a pair again, and with "
+        "training.max_uses = 1 it never does");
   }
   return absl::OkStatus();
 }

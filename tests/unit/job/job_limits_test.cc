@@ -108,7 +108,9 @@ TEST(JobLimitsTest, RefusesSamplingLimitsThatWouldStopTheJob) {
   EXPECT_TRUE(CheckReplayLimits(spec).ok());
   spec.replay.selector = "prioritised";
   spec.replay.priority = "learner";
-  EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("replay.priority"));
+  EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("training.max_uses"));
+  spec.training.max_uses = 2;
+  EXPECT_TRUE(CheckReplayLimits(spec).ok());
 }
 
 TEST(JobLimitsTest, HugeLimitsDoNotOverflow) {
