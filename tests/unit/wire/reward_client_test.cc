@@ -31,7 +31,7 @@ class RewardClientTest : public ::testing::Test {
     options_.target = "reward service";
     options_.attempts = 3;
     options_.backoff.initial_backoff = absl::Milliseconds(1);
-    options_.failed_calls = registry_.GetCounter("failed_calls", "");
+    options_.failed_calls = registry_.GetCounter("failed_calls_total", "");
   }
 
   reward::Judgements Ask(
@@ -94,7 +94,7 @@ TEST_F(RewardClientTest, AnAnswerThatFailedIsAskedAgainAloneAndNeverBecomesAZero
             "reward 'mine' from reward service: it broke (attempts: 3)");
   EXPECT_EQ(service_.calls(), 3);
   EXPECT_EQ(service_.last().items_size(), 2) << "what was judged isn't judged again";
-  EXPECT_EQ(registry_.Value("failed_calls"), 3);
+  EXPECT_EQ(registry_.Value("failed_calls_total"), 3);
 }
 
 TEST_F(RewardClientTest, WhatIsNoNumberIsAFailure) {
