@@ -15,7 +15,20 @@ def calls(role: str) -> dict:
     of = f'role="{role}"'
     bad = 'grpc_code=~"INTERNAL|UNKNOWN|DATA_LOSS"'
     served = "dtrpo_rpc_server_handled_total"
-    # The replay store calls nobody.
+    answered = [
+        panel("Calls served", "Calls that got their status, by method.", "reqps",
+              [(rate(served, of, by="grpc_method"), "{{grpc_method}}")]),
+        panel("Calls served by status", "Statuses other than OK are also back-pressure and polls that ended.", "reqps",
+              [(rate(served, of, by="grpc_code"), "{{grpc_code}}")]),
+        panel("Share of own errors", "Calls that ended as INTERNAL, UNKNOWN or DATA_LOSS.", "percentunit",
+              [(f"({rate(served, of, bad, by='role')} or 0 * {rate(served, of, by='role')}) "
+                f"/ {rate(served, of, by='role')}", "{{role}}")], alert=ALERTS["DtrpoRpcErrors"]),
+        panel("Time of calls served, p99", "From the start of a call to its status.", "s",
+              quantiles("dtrpo_rpc_server_handling_seconds", of, by="grpc_method", at=(0.99,))),
+        panel("Calls that are worked on", "And how many may be at once: a call beyond is refused as server_busy.", "short",
+              [(f"sum by (instance) ({select('dtrpo_rpc_server_running_count', of)})", "{{instance}}"),
+               (f"max({select('dtrpo_rpc_server_running_limit', of)})", "limit")]),
+    ]
     made = [
         panel("Calls made by status", "What this role asks of others.", "reqps",
               [(rate("dtrpo_rpc_client_handled_total", of, by="grpc_method, grpc_code"),
@@ -24,21 +37,8 @@ def calls(role: str) -> dict:
               quantiles("dtrpo_rpc_client_handling_seconds", of, by="grpc_method", at=(0.99,))),
     ]
     return {
-        "Calls": [
-            panel("Calls served", "Calls that got their status, by method.", "reqps",
-                  [(rate(served, of, by="grpc_method"), "{{grpc_method}}")]),
-            panel("Calls served by status", "Statuses other than OK are also back-pressure and polls that ended.",
-                  "reqps", [(rate(served, of, by="grpc_code"), "{{grpc_code}}")]),
-            panel("Share of own errors", "Calls that ended as INTERNAL, UNKNOWN or DATA_LOSS.", "percentunit",
-                  [(f"({rate(served, of, bad, by='role')} or 0 * {rate(served, of, by='role')}) "
-                    f"/ {rate(served, of, by='role')}", "{{role}}")], alert=ALERTS["DtrpoRpcErrors"]),
-            panel("Time of calls served, p99", "From the start of a call to its status.", "s",
-                  quantiles("dtrpo_rpc_server_handling_seconds", of, by="grpc_method", at=(0.99,))),
-            panel("Calls that are worked on", "And how many may be at once: a call beyond is refused as server_busy.",
-                  "short", [(f"sum by (instance) ({select('dtrpo_rpc_server_running_count', of)})", "{{instance}}"),
-                            (f"max({select('dtrpo_rpc_server_running_limit', of)})", "limit")]),
-            *(made if role != "replay" else []),
-        ],
+        # The learner is called by nobody, the replay store calls nobody.
+        "Calls": (answered if role != "learner" else []) + (made if role != "replay" else []),
         "Process": [
             panel("CPU", "Cores in use.", "short",
                   [(f"rate({select('process_cpu_seconds_total', of)}[$__rate_interval])", "{{instance}}")], width=6),

@@ -54,7 +54,7 @@ class Explainer {
     }
     // The coordinator itself asks the replay store.
     if (result_.blocked.empty()) Follow("coordinator", 1);
-    result_.blocked = result_.blocked.empty() ? std::move(waiting_) : std::move(result_.blocked);
+    if (result_.blocked.empty()) result_.blocked = std::move(waiting_);
     return std::move(result_);
   }
 
