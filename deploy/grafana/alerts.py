@@ -37,7 +37,7 @@ _ALERTS = [
     Alert("DtrpoWorkerLost", "sum by (worker_role) (increase(dtrpo_coordinator_workers_lost_total[10m]))", ">", 0,
           "1m", "warning", "A {{ $labels.worker_role }} fell silent in the last ten minutes"),
     Alert("DtrpoReplayUnreachable",
-          "dtrpo_coordinator_replay_shards_count - dtrpo_coordinator_replay_answering_count", ">", 0, "1m",
+          "dtrpo_coordinator_replay_shards_count - dtrpo_coordinator_replay_answering_count", ">=", 1, "1m",
           "critical", "{{ $value }} replay shards don't answer the coordinator"),
     Alert("DtrpoJobStalled", "sum by (run) (increase(dtrpo_coordinator_job_step_number[15m]))", "<", 1, "5m",
           "critical", "Job {{ $labels.run }} has made no step for 15 minutes",

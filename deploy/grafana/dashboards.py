@@ -70,7 +70,7 @@ def overview() -> str:
                  f"sum({select('dtrpo_coordinator_replay_answering_count')})",
                  alert=ALERTS["DtrpoReplayUnreachable"]),
             stat("Versions of the binaries", "More than one during an upgrade.", "short",
-                 [(f"count by (version, git) ({select('dtrpo_build_info')})", "{{version}} {{git}}")]),
+                 f"count(count by (version, git) ({select('dtrpo_build_info')}))"),
             panel("Starts of processes", "How often each started within half an hour.", "short",
                   [(f"changes({select('process_start_time_seconds')}[30m])", "{{role}} {{instance}}")],
                   alert=ALERTS["DtrpoServiceRestarts"]),
@@ -110,7 +110,7 @@ def overview() -> str:
         "Who waits for whom": [
             panel("Time in waits", "Seconds of waiting per second, of waits that ended: who on whom. Several threads of "
                   "a process may wait at once.", "short",
-                  [(rate("dtrpo_wait_seconds_total", by="role, on"), "{{role}} on {{on}}")], width=12),
+                  [(rate("dtrpo_wait_seconds_total", by="role, on") + " > 0", "{{role}} on {{on}}")], width=12),
             panel("Learner's time by phase", "batch_wait is the learner standing still.", "short",
                   [(rate(phase, by="phase"), "{{phase}}")], width=6, stacked=True),
             panel("Learner waits for batches", "Share of its time.", "percentunit",

@@ -57,7 +57,7 @@ def started(repository: str, bin_dir: str, folder: str, *options: str):
     subprocess.run([bin_dir / "dtrpo", "make-arithmetic", "--output", folder / "data"], check=True, timeout=60,
                    stdout=subprocess.DEVNULL)
     heldout = (folder / "data/heldout.jsonl").read_text().splitlines()
-    (folder / "heldout.jsonl").write_text("\n".join(heldout[:40]) + "\n")
+    (folder / "heldout.jsonl").write_text("\n".join(heldout[::25]) + "\n")
     log = folder / "up.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen([bin_dir / "dtrpo", "up", "--port", "0", "--cores", "2", "--dir", folder / "run",

@@ -99,7 +99,7 @@ class DashboardsTest(unittest.TestCase):
             if not found:
                 continue
             drawn = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]][1]
-            compared = [float(number) for number in re.findall(r"[<>] ([\d.e+]+)", json.loads(rules[found.group(1)]))]
+            compared = [float(number) for number in re.findall(r"[<>]=? ([\d.e+]+)", json.loads(rules[found.group(1)]))]
             with self.subTest(dashboard=name, panel=panel["title"]):
                 self.assertIn(drawn, compared)
 

@@ -11,7 +11,7 @@ const from = Number(parameters.get('from'));
 const to = Number(parameters.get('to'));
 const step = Math.max(1, Math.round((to - from) / 200));
 const theme = createTheme({ colors: { mode: 'dark' } });
-const CELL = { width: 1600 / 24, height: 36 };
+const CELL = { width: 1280 / 24, height: 36 };
 
 function filled(expr) {
   return expr.replaceAll('$__rate_interval', '15s').replaceAll(/\$(namespace|run|pod)/g, '.*');

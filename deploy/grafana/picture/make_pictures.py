@@ -25,7 +25,7 @@ from cluster import started, wait_for  # noqa: E402
 from live_dashboards_test import free_port, write_config  # noqa: E402
 
 CELL_HEIGHT = 36  # of main.jsx
-STEPS = 60
+STEPS = 500
 
 
 def built_page() -> pathlib.Path:
@@ -42,16 +42,18 @@ def built_page() -> pathlib.Path:
 
 
 def serve(folder: pathlib.Path) -> str:
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    handler.log_message = lambda *_: None
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
 
 
 def shoot(url: str, height: int, path: pathlib.Path, profile: str) -> None:
     subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                    f"--user-data-dir={profile}", f"--window-size=1600,{height}", "--virtual-time-budget=20000",
+                    f"--user-data-dir={profile}", f"--window-size=1280,{height}", "--virtual-time-budget=20000",
                     f"--screenshot={path}", url], check=True, timeout=300, stderr=subprocess.DEVNULL)
     print(f"{path}: {path.stat().st_size} bytes")
 
