@@ -1,8 +1,8 @@
 // Thread safety: clients may be used from many threads at once.
 //
-// The replay store as its callers see it. ReplayClient is what services depend upon (tests put a
-// fake in its place); MakeReplayClient gives the one that speaks gRPC. Every call may wait until
-// its deadline and is idempotent.
+// The replay store as its callers see it: one, however many shards it has. ReplayClient is what
+// services depend upon (tests put a fake in its place); ConnectReplay gives the one that speaks
+// gRPC. Every call may wait until its deadline and is idempotent. Errors name the shard.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/rpc/channel_factory.h"
 #include "common/trajectory/trajectory.h"
 #include "common/wire/client_options.h"
 #include "proto/dtrpo/v1/replay.pb.h"
@@ -86,10 +87,17 @@ class ReplayClient {
                                          int32_t world, absl::Time deadline) = 0;
   virtual absl::Status Acknowledge(const JobAttempt& job, int64_t up_to_batch,
                                    absl::Time deadline) = 0;
+  // Of the items of the rank's slice of a batch, in its order; taken once.
+  virtual absl::Status UpdatePriorities(const JobAttempt& job, int64_t batch, int32_t rank,
+                                        int32_t world, const std::vector<double>& priorities,
+                                        absl::Time deadline) = 0;
 };
 
-// One channel per shard, in shard order. INVALID_ARGUMENT for any number of shards but one: the
-// sequencer that spreads a job over several isn't part of the protocol yet.
+// `addresses`: of the shards, in their order. INVALID_ARGUMENT for none, or for a bad one.
+absl::StatusOr<std::unique_ptr<ReplayClient>> ConnectReplay(
+    rpc::ChannelFactory& channels, const std::vector<std::string>& addresses,
+    ClientOptions options);
+// The same of channels that are there.
 absl::StatusOr<std::unique_ptr<ReplayClient>> MakeReplayClient(
     const std::vector<std::shared_ptr<grpc::Channel>>& shards, ClientOptions options);
 

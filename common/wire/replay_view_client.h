@@ -8,13 +8,20 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/rpc/channel_factory.h"
 #include "common/wire/client_options.h"
 #include "proto/dtrpo/v1/replay.pb.h"
 
 namespace dtrpo::wire {
+
+struct ShardStats {
+  std::string shard;  // "replay shard 1 127.0.0.1:4003"
+  absl::StatusOr<v1::GetReplayStatsResponse> stats = absl::UnknownError("not asked");
+};
 
 class ReplayViewClient {
  public:
@@ -23,6 +30,8 @@ class ReplayViewClient {
   virtual absl::StatusOr<v1::ListReplayJobsResponse> ListJobs(absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::GetReplayStatsResponse> GetStats(const std::string& job_id,
                                                               absl::Time deadline) = 0;
+  // Of each shard by itself: shard 0 counts all items, the others those whose bodies they keep.
+  virtual std::vector<ShardStats> GetShardStats(const std::string& job_id, absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::ListItemsResponse> ListItems(const v1::ListItemsRequest& request,
                                                           absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::ReplayItem> GetItem(const std::string& job_id, int64_t item,
@@ -33,5 +42,10 @@ class ReplayViewClient {
 
 std::unique_ptr<ReplayViewClient> MakeReplayViewClient(
     const std::shared_ptr<grpc::Channel>& channel, ClientOptions options);
+
+// `addresses`: of the shards, in their order.
+absl::StatusOr<std::unique_ptr<ReplayViewClient>> ConnectReplayView(
+    rpc::ChannelFactory& channels, const std::vector<std::string>& addresses,
+    ClientOptions options);
 
 }  // namespace dtrpo::wire

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/wire/replay_item_filter.h"
 #include "services/replay/item_body.h"
 #include "services/replay/log_codec.h"
 
@@ -19,37 +19,9 @@ constexpr int32_t kMaxPage = 1000;
 constexpr int32_t kStep = 16;                // items read at once
 constexpr int64_t kMaxPageBytes = 16 << 20;  // of bodies; well below the least message limit
 
-double BestReward(const v1::ReplayItem& item) {
-  double best = -std::numeric_limits<double>::infinity();
-  if (item.has_pair())
-    best = std::max(item.pair().chosen().reward(), item.pair().rejected().reward());
-  for (const v1::Trajectory& t : item.group().trajectories()) best = std::max(best, t.reward());
-  return best;
-}
-
-bool Wanted(const v1::ListItemsRequest& request, const v1::ReplayItem& item) {
-  if (request.has_min_version() && item.version() < request.min_version()) return false;
-  if (request.has_max_version() && item.version() > request.max_version()) return false;
-  if (!request.has_min_reward() && !request.has_max_reward()) return true;
-  const double reward = BestReward(item);
-  return !(request.has_min_reward() && reward < request.min_reward()) &&
-         !(request.has_max_reward() && reward > request.max_reward());
-}
-
-void ClearArrays(v1::Trajectory* t) {
-  t->clear_prompt_tokens();
-  t->clear_response_tokens();
-  t->clear_unmask_step();
-  t->clear_behaviour_logprob();
-}
-
-void ClearArrays(v1::ReplayItem* item) {
-  if (item->has_pair()) {
-    ClearArrays(item->mutable_pair()->mutable_chosen());
-    ClearArrays(item->mutable_pair()->mutable_rejected());
-  }
-  if (!item->has_group()) return;
-  for (v1::Trajectory& t : *item->mutable_group()->mutable_trajectories()) ClearArrays(&t);
+bool VersionWanted(const v1::ListItemsRequest& request, int64_t version) {
+  return !(request.has_min_version() && version < request.min_version()) &&
+         !(request.has_max_version() && version > request.max_version());
 }
 
 }  // namespace
@@ -62,6 +34,11 @@ absl::Status FillItem(ItemView view, v1::ReplayItem* item) {
   item->set_uses(view.item.uses);
   item->set_state(view.available ? v1::ReplayItem::AVAILABLE : v1::ReplayItem::ASSIGNED);
   item->set_stored_bytes(view.item.size_bytes);
+  if (view.item.shard > 0) {
+    item->set_shard(view.item.shard);
+    item->set_shard_item(view.item.body);
+    return absl::OkStatus();
+  }
   DTRPO_ASSIGN_OR_RETURN(v1::ReplayItemBody body,
                          base::Annotate(DecodeItemBody(view.body), "item ", view.item.id));
   if (body.has_pair()) item->mutable_pair()->Swap(body.mutable_pair());
@@ -90,8 +67,8 @@ absl::Status ListPage(const JobTable& table, const v1::ListItemsRequest& request
       after = view.item.id;
       v1::ReplayItem item;
       DTRPO_RETURN_IF_ERROR(FillItem(std::move(view), &item));
-      if (!Wanted(request, item)) continue;
-      if (!request.bodies()) ClearArrays(&item);
+      if (!VersionWanted(request, item.version()) || !wire::RewardWanted(request, item)) continue;
+      if (!request.bodies()) wire::ClearArrays(&item);
       bytes += static_cast<int64_t>(item.ByteSizeLong());
       response->add_items()->Swap(&item);
     }

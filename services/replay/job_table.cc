@@ -71,14 +71,15 @@ absl::Status JobTable::Commit(const LogRecords& records, std::vector<StoredPair>
   for (const LogRecord& record : records) {
     operations.records.push_back(EncodeRecord(record));
     if (const auto* stored = std::get_if<PromptStored>(&record)) {
-      DTRPO_CHECK_EQ(stored->items.size(), pairs.size());
+      DTRPO_CHECK_EQ(stored->elsewhere.shard == 0 ? stored->items.size() : 0, pairs.size());
       for (size_t i = 0; i < pairs.size(); ++i) {
         operations.bodies.emplace_back(stored->first_item + static_cast<ItemId>(i),
                                        std::move(pairs[i].body));
       }
     } else if (const auto* deleted = std::get_if<ItemsDeleted>(&record)) {
       AddRanges(deleted->items, &operations.deleted_bodies);
-    } else if (std::holds_alternative<JobClosed>(record)) {
+    } else if (std::holds_alternative<JobClosed>(record) ||
+               std::holds_alternative<StartedOver>(record)) {
       operations.deleted_bodies = {{.first = 0, .end = table_.next_item()}};
     }
   }
@@ -95,7 +96,8 @@ absl::Status JobTable::Commit(const LogRecords& records, std::vector<StoredPair>
   ++commits_;
   const Shown after(table_);
   MoveGauges(before, after, deps_.metrics);
-  if (!table_.closed()) RaiseCounters(before.counters, after.counters, deps_.metrics);
+  const bool over = table_.closed() || std::holds_alternative<StartedOver>(records.front());
+  if (!over) RaiseCounters(before.counters, after.counters, deps_.metrics);
   WriteSnapshotWhenDue();
   return absl::OkStatus();
 }
@@ -110,8 +112,10 @@ absl::Status JobTable::StoreFailure(const absl::Status& status) const {
 
 absl::StatusOr<storage::Durability> JobTable::Confirm(storage::Sequence sequence) const {
   DTRPO_FAULT_POINT("replay.before_confirm");
+  const absl::Time started = deps_.clock->Now();
   absl::StatusOr<storage::Durability> reached =
       engine_->Confirm(sequence, level_, storage::StorageEngine::kConfirmTimeout);
+  deps_.metrics->confirm_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   if (absl::IsDeadlineExceeded(reached.status())) {
     // It may still get there; a repeated call finds out.
     absl::Status status = absl::UnavailableError(
@@ -144,31 +148,66 @@ void JobTable::WriteSnapshotWhenDue() {
 
 absl::StatusOr<InsertOutcome> JobTable::Insert(const PromptKey& prompt,
                                                std::vector<StoredPair> pairs) {
-  std::vector<NewItem> items;
-  items.reserve(pairs.size());
-  for (const StoredPair& pair : pairs) {
-    items.push_back({.version = pair.version,
-                     .size_bytes = static_cast<int64_t>(pair.body.size()),
-                     .priority = pair.priority});
-  }
+  const std::vector<NewItem> items = NewItems(pairs);
+  return InsertItems(prompt, items, {}, /*incarnation=*/0, std::move(pairs));
+}
+
+absl::StatusOr<InsertOutcome> JobTable::InsertItems(const PromptKey& prompt,
+                                                    const std::vector<NewItem>& items,
+                                                    const Elsewhere& elsewhere, int64_t incarnation,
+                                                    std::vector<StoredPair> pairs) {
   InsertOutcome outcome;
   storage::Sequence sequence = 0;
-  {
-    absl::MutexLock lock(&mutex_);
-    DTRPO_RETURN_IF_ERROR(CheckOpen());
-    absl::StatusOr<LogRecords> records = table_.PlanInsert(prompt, items);
-    if (absl::IsResourceExhausted(records.status())) deps_.metrics->refused_inserts->Increment();
-    DTRPO_RETURN_IF_ERROR(records.status());
-    outcome.duplicate = records->empty();
-    if (outcome.duplicate) {
-      ++duplicate_inserts_;
-      deps_.metrics->duplicate_inserts->Increment();
-    }
-    DTRPO_RETURN_IF_ERROR(Commit(*records, std::move(pairs)));
-    sequence = written_;
-  }
+  DTRPO_ASSIGN_OR_RETURN(outcome.duplicate, TakeItems(prompt, items, elsewhere, incarnation,
+                                                      std::move(pairs), &sequence));
   DTRPO_ASSIGN_OR_RETURN(outcome.durability, Confirm(sequence));
   return outcome;
+}
+
+std::vector<absl::StatusOr<InsertOutcome>> JobTable::InsertMany(std::vector<PromptItems> prompts) {
+  std::vector<absl::StatusOr<InsertOutcome>> outcomes;
+  storage::Sequence sequence = 0;  // of the last one that was taken
+  for (PromptItems& prompt : prompts) {
+    const std::vector<NewItem> items = NewItems(prompt.pairs);
+    const absl::StatusOr<bool> duplicate =
+        TakeItems(prompt.prompt, items, {}, /*incarnation=*/0, std::move(prompt.pairs), &sequence);
+    if (duplicate.ok()) {
+      outcomes.push_back(InsertOutcome{.duplicate = *duplicate});
+    } else {
+      outcomes.push_back(duplicate.status());
+    }
+  }
+  if (sequence == 0) return outcomes;
+  const absl::StatusOr<storage::Durability> reached = Confirm(sequence);
+  for (absl::StatusOr<InsertOutcome>& outcome : outcomes) {
+    if (!outcome.ok()) continue;
+    if (reached.ok()) {
+      outcome->durability = *reached;
+    } else {
+      outcome = reached.status();
+    }
+  }
+  return outcomes;
+}
+
+absl::StatusOr<bool> JobTable::TakeItems(const PromptKey& prompt, const std::vector<NewItem>& items,
+                                         const Elsewhere& elsewhere, int64_t incarnation,
+                                         std::vector<StoredPair> pairs,
+                                         storage::Sequence* sequence) {
+  absl::MutexLock lock(&mutex_);
+  DTRPO_RETURN_IF_ERROR(CheckOpen());
+  if (elsewhere.shard > 0) DTRPO_RETURN_IF_ERROR(CheckIncarnation(incarnation));
+  absl::StatusOr<LogRecords> records = table_.PlanInsert(prompt, items, elsewhere);
+  if (absl::IsResourceExhausted(records.status())) deps_.metrics->refused_inserts->Increment();
+  DTRPO_RETURN_IF_ERROR(records.status());
+  const bool duplicate = records->empty();
+  if (duplicate) {
+    ++duplicate_inserts_;
+    deps_.metrics->duplicate_inserts->Increment();
+  }
+  DTRPO_RETURN_IF_ERROR(Commit(*records, std::move(pairs)));
+  *sequence = written_;
+  return duplicate;
 }
 
 absl::Status JobTable::FormUpTo(int64_t batch) {
@@ -177,6 +216,8 @@ absl::Status JobTable::FormUpTo(int64_t batch) {
     DTRPO_RETURN_IF_ERROR(Commit(records));
     const int64_t formed = table_.formed_batch();
     deps_.metrics->formed_batches->Increment();
+    deps_.metrics->sampled_pairs->Increment(
+        static_cast<double>(table_.batch(formed).entries.size()));
     for (const BatchEntry& entry : table_.batch(formed).entries) {
       deps_.metrics->pair_lag_versions->Observe(
           static_cast<double>(table_.LagVersions(formed, entry)));
@@ -192,15 +233,18 @@ JobTable::SlicePlan JobTable::PlanSlice(const BatchRequest& request) const {
                               .policy_version = table_.PolicyVersion(batch.number),
                               .global_pairs = std::ssize(batch.entries),
                               .last = batch.last,
-                              .entries = {}},
+                              .entries = {},
+                              .incarnation = table_.options().incarnation},
                     .bodies = {},
                     .sequence = written_};
   for (int64_t i = slice.begin; i < slice.end; ++i) {
     const BatchEntry& entry = batch.entries[i];
-    plan.bodies.push_back(entry.item);
+    const Item& item = *table_.FindItem(entry.item);
+    if (item.shard == 0) plan.bodies.push_back(item.id);
     plan.batch.entries.push_back({.body = {},
                                   .use_index = entry.use_index,
-                                  .lag_versions = table_.LagVersions(batch.number, entry)});
+                                  .lag_versions = table_.LagVersions(batch.number, entry),
+                                  .elsewhere = {.shard = item.shard, .first_body = item.body}});
   }
   return plan;
 }
@@ -255,8 +299,9 @@ absl::StatusOr<RankBatch> JobTable::GetBatch(const BatchRequest& request, absl::
     DTRPO_RETURN_IF_ERROR(table_.CheckBatchNumber(request.batch));
     return bodies.status();
   }
-  for (size_t i = 0; i < bodies->size(); ++i) {
-    plan.batch.entries[i].body = std::move((*bodies)[i]);
+  auto body = bodies->begin();
+  for (RankBatch::Entry& entry : plan.batch.entries) {
+    if (entry.elsewhere.shard == 0) entry.body = std::move(*body++);
   }
   return std::move(plan.batch);
 }

@@ -34,6 +34,8 @@ namespace dtrpo::replay {
 
 inline constexpr char kJobClosed[] = "job_closed";        // FAILED_PRECONDITION
 inline constexpr char kShuttingDown[] = "shutting_down";  // UNAVAILABLE
+inline constexpr char kStartedOver[] = "started_over";    // FAILED_PRECONDITION: stage again
+inline constexpr char kItemGone[] = "item_gone";          // NOT_FOUND
 inline constexpr char kStoreSlow[] = "store_slow";        // UNAVAILABLE: perhaps stored, ask again
 
 // All outlive the table.
@@ -55,9 +57,21 @@ struct StoredPair {
   double priority = 0;
 };
 
+struct PromptItems {
+  PromptKey prompt;
+  std::vector<StoredPair> pairs;
+};
+
 struct InsertOutcome {
   bool duplicate = false;
   storage::Durability durability = storage::Durability::kMemory;
+};
+
+// What a shard keeps of a prompt, for the shard that sequences.
+struct StagedPrompt {
+  Elsewhere at;
+  std::vector<NewItem> items;  // none: the prompt's attempt has ended
+  int64_t incarnation = 0;
 };
 
 struct BatchRequest {
@@ -72,12 +86,14 @@ struct RankBatch {
     std::string body;
     int32_t use_index = 0;
     int64_t lag_versions = 0;
+    Elsewhere elsewhere = {};  // of another shard: the body is there, and empty here
   };
   int64_t number = 0;
   int64_t policy_version = 0;
   int64_t global_pairs = 0;
   bool last = false;
   std::vector<Entry> entries;  // the rank's slice
+  int64_t incarnation = 0;
 };
 
 struct EventPage {
@@ -123,6 +139,11 @@ class JobTable {
 
   // Errors are ReplayTable's (replay_table.h lists the reasons), "job_closed", and the engine's.
   absl::StatusOr<InsertOutcome> Insert(const PromptKey& prompt, std::vector<StoredPair> pairs);
+  // Several of them with one wait: each is stored or refused on its own.
+  std::vector<absl::StatusOr<InsertOutcome>> InsertMany(std::vector<PromptItems> prompts);
+  // Of what another shard keeps. FAILED_PRECONDITION "started_over" when it is of another
+  // incarnation.
+  absl::StatusOr<InsertOutcome> InsertStaged(const PromptKey& prompt, const StagedPrompt& staged);
   // Waits for pairs until shortly before `deadline`, so that the answer still arrives, or until
   // `cancelled` (asked about once a second).
   absl::StatusOr<RankBatch> GetBatch(const BatchRequest& request, absl::Time deadline,
@@ -143,6 +164,17 @@ class JobTable {
   absl::StatusOr<std::vector<ItemView>> ItemsAfter(ItemId after, int64_t limit, bool* end) const;
   // NOT_FOUND for an item that isn't there (any more).
   absl::StatusOr<ItemView> FindItem(ItemId id) const;
+  // All of them; NOT_FOUND "item_gone" names the first that isn't there, or an `incarnation` (0:
+  // any) that is over.
+  absl::StatusOr<std::vector<ItemView>> FindItems(const std::vector<ItemId>& ids,
+                                                  int64_t incarnation) const;
+
+  // Of a shard that doesn't sequence (replay_table_shards.cc).
+  absl::StatusOr<StagedPrompt> Stage(const PromptKey& prompt, std::vector<StoredPair> pairs);
+  absl::Status Settle(const std::vector<PromptEvent>& events);
+  // As if closed and opened again. REQUIRES: options that Complete() returned, of the same
+  // durability.
+  absl::Status StartOver(const TableOptions& options);
 
   // FAILED_PRECONDITION "job_closed" or UNAVAILABLE "shutting_down", as every operation answers.
   absl::Status CheckUsable() const;
@@ -163,6 +195,18 @@ class JobTable {
   JobTable(std::string job_id, const JobTableDeps& deps, ReplayTable table);
 
   absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckIncarnation(int64_t incarnation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static std::vector<NewItem> NewItems(const std::vector<StoredPair>& pairs);
+  absl::StatusOr<InsertOutcome> InsertItems(const PromptKey& prompt,
+                                            const std::vector<NewItem>& items,
+                                            const Elsewhere& elsewhere, int64_t incarnation,
+                                            std::vector<StoredPair> pairs)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The part of it before the wait; true: a duplicate. `sequence` is what to confirm.
+  absl::StatusOr<bool> TakeItems(const PromptKey& prompt, const std::vector<NewItem>& items,
+                                 const Elsewhere& elsewhere, int64_t incarnation,
+                                 std::vector<StoredPair> pairs, storage::Sequence* sequence)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Logs and applies; confirms nothing.
   absl::Status Commit(const LogRecords& records, std::vector<StoredPair> pairs = {})
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -46,6 +46,10 @@ ItemView JobTable::ViewOf(const Item& item) const {
 absl::Status JobTable::ReadBodiesOf(std::vector<ItemView>& items) const {
   // One by one: an item may leave between the look at the table and this.
   for (auto it = items.begin(); it != items.end();) {
+    if (it->item.shard > 0) {  // its body is elsewhere
+      ++it;
+      continue;
+    }
     auto bodies = engine_->ReadBodies(job_id_, {it->item.id});
     if (bodies.ok()) {
       it->body = std::move(bodies->front());

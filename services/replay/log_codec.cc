@@ -14,6 +14,7 @@ namespace dtrpo::replay {
 namespace {
 
 constexpr int32_t kFormatVersion = 1;
+constexpr int kEventKinds = 4;
 
 absl::Status CheckFormat(absl::string_view what, int32_t format_version) {
   if (format_version == kFormatVersion) return absl::OkStatus();
@@ -53,6 +54,8 @@ struct RecordEncoder {
       added->set_size_bytes(item.size_bytes);
       added->set_priority(item.priority);
     }
+    stored->set_shard(fact.elsewhere.shard);
+    stored->set_first_body(fact.elsewhere.first_body);
   }
   void operator()(const PromptWithoutPair& fact) {
     ToProto(fact.prompt, to.mutable_prompt_without_pair());
@@ -83,11 +86,17 @@ struct RecordEncoder {
     updated->set_first_entry(fact.first_entry);
     updated->mutable_priorities()->Assign(fact.priorities.begin(), fact.priorities.end());
   }
+  void operator()(const ItemsUsed& fact) {
+    SetItems(fact.items, to.mutable_items_used()->mutable_items());
+  }
+  void operator()(const StartedOver& fact) { ToProto(fact.options, to.mutable_started_over()); }
 };
 
 PromptStored StoredFromProto(const v1::ReplayStoredPrompt& from) {
-  PromptStored fact = {
-      .prompt = FromProto(from.prompt()), .first_item = from.first_item(), .items = {}};
+  PromptStored fact = {.prompt = FromProto(from.prompt()),
+                       .first_item = from.first_item(),
+                       .items = {},
+                       .elsewhere = {.shard = from.shard(), .first_body = from.first_body()}};
   for (const auto& item : from.items()) {
     fact.items.push_back(
         {.version = item.version(), .size_bytes = item.size_bytes(), .priority = item.priority()});
@@ -101,18 +110,6 @@ std::vector<ItemId> ItemsOf(const v1::ReplayItemList& from) {
 
 // The enums of a prompt's state and of an event are stored as their numbers.
 constexpr int kPromptStates = 4;
-constexpr int kEventKinds = 4;
-
-absl::StatusOr<PromptEvent> EventFromProto(const v1::PromptEvent& from) {
-  const int kind = static_cast<int>(from.kind()) - 1;
-  if (kind < 0 || kind >= kEventKinds) {
-    return absl::DataLossError(absl::StrCat("snapshot: event kind ", kind + 1));
-  }
-  return PromptEvent{.position = from.position(),
-                     .kind = static_cast<PromptEvent::Kind>(kind),
-                     .prompt = FromProto(from.prompt()),
-                     .pairs = from.pairs()};
-}
 
 absl::Status LedgerFromProto(const v1::ReplayTableSnapshot& from, PromptLedger* ledger) {
   PromptLedger::PromptMap prompts;
@@ -129,8 +126,10 @@ absl::Status LedgerFromProto(const v1::ReplayTableSnapshot& from, PromptLedger* 
   }
   std::deque<PromptEvent> events;
   for (const auto& event : from.events()) {
-    DTRPO_ASSIGN_OR_RETURN(PromptEvent decoded, EventFromProto(event));
-    events.push_back(decoded);
+    absl::StatusOr<PromptEvent> decoded = EventFromProto(event);
+    if (!decoded.ok())
+      return absl::DataLossError("snapshot: " + std::string(decoded.status().message()));
+    events.push_back(*decoded);
   }
   ledger->Restore(std::move(prompts), std::move(events), from.last_event_position(),
                   from.forgotten_below_epoch());
@@ -167,7 +166,11 @@ TableOptions FromProto(const v1::ReplayJobOptions& from) {
           .min_items = from.min_items(),
           .samples_per_insert = from.samples_per_insert(),
           .external_pairs_per_batch = from.external_pairs_per_batch(),
-          .vocabulary_size = from.vocabulary_size()};
+          .vocabulary_size = from.vocabulary_size(),
+          .shards =
+              from.shards() == 0 ? 1 : from.shards(),  // as in logs from before there were several
+          .shard = from.shard(),
+          .incarnation = from.incarnation()};
 }
 
 void ToProto(const TableOptions& from, v1::ReplayJobOptions* to) {
@@ -190,6 +193,9 @@ void ToProto(const TableOptions& from, v1::ReplayJobOptions* to) {
   to->set_samples_per_insert(from.samples_per_insert);
   to->set_external_pairs_per_batch(from.external_pairs_per_batch);
   to->set_vocabulary_size(from.vocabulary_size);
+  to->set_shards(from.shards);
+  to->set_shard(from.shard);
+  to->set_incarnation(from.incarnation);
 }
 
 PromptKey FromProto(const v1::PromptKey& from) {
@@ -201,6 +207,17 @@ void ToProto(const PromptKey& from, v1::PromptKey* to) {
   to->set_epoch(from.epoch);
   to->set_prompt_index(from.prompt_index);
   to->set_prompt_attempt(from.attempt);
+}
+
+absl::StatusOr<PromptEvent> EventFromProto(const v1::PromptEvent& from) {
+  const int kind = static_cast<int>(from.kind()) - 1;
+  if (kind < 0 || kind >= kEventKinds) {
+    return absl::InvalidArgumentError(absl::StrCat("events: kind ", kind + 1));
+  }
+  return PromptEvent{.position = from.position(),
+                     .kind = static_cast<PromptEvent::Kind>(kind),
+                     .prompt = FromProto(from.prompt()),
+                     .pairs = from.pairs()};
 }
 
 void ToProto(const PromptEvent& from, v1::PromptEvent* to) {
@@ -266,6 +283,10 @@ absl::StatusOr<LogRecord> DecodeRecord(absl::string_view bytes) {
           .first_entry = updated.first_entry(),
           .priorities = {updated.priorities().begin(), updated.priorities().end()}};
     }
+    case Record::kItemsUsed:
+      return ItemsUsed{ItemsOf(from.items_used())};
+    case Record::kStartedOver:
+      return StartedOver{OptionsFromProto(from.started_over())};
     case Record::FACT_NOT_SET:
       break;
   }
@@ -304,6 +325,8 @@ std::string EncodeSnapshot(const TableSnapshot& snapshot) {
     added->set_uses(item.uses);
     added->set_unacknowledged(item.unacknowledged);
     added->set_priority(item.priority);
+    added->set_shard(item.shard);
+    added->set_body(item.body);
   }
   SetItems(snapshot.available, to.mutable_available());
   for (const Batch& batch : snapshot.batches) {
@@ -366,7 +389,9 @@ absl::StatusOr<TableSnapshot> DecodeSnapshot(absl::string_view bytes) {
                         .size_bytes = item.size_bytes(),
                         .uses = item.uses(),
                         .unacknowledged = item.unacknowledged(),
-                        .priority = item.priority()});
+                        .priority = item.priority(),
+                        .shard = item.shard(),
+                        .body = item.body()});
   }
   for (const auto& batch : from.batches()) {
     if (batch.items_size() != batch.use_indices_size() ||

@@ -27,6 +27,8 @@ TableOptions FromProto(const v1::ReplayJobOptions& from);
 void ToProto(const TableOptions& from, v1::ReplayJobOptions* to);
 PromptKey FromProto(const v1::PromptKey& from);
 void ToProto(const PromptKey& from, v1::PromptKey* to);
+// INVALID_ARGUMENT for an event of no kind.
+absl::StatusOr<PromptEvent> EventFromProto(const v1::PromptEvent& from);
 void ToProto(const PromptEvent& from, v1::PromptEvent* to);
 
 }  // namespace dtrpo::replay

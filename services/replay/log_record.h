@@ -38,10 +38,19 @@ struct JobOpened {  // always the first record
   TableOptions options;
 };
 struct JobClosed {};  // always the last one
+// Where another shard keeps the bodies of an insert: consecutive items of its own.
+struct Elsewhere {
+  int32_t shard = 0;  // 0: they are here
+  ItemId first_body = 0;
+
+  bool operator==(const Elsewhere&) const = default;
+};
+
 struct PromptStored {
   PromptKey prompt;
   ItemId first_item = 0;  // the others follow
   std::vector<NewItem> items;
+  Elsewhere elsewhere = {};
 };
 struct PromptWithoutPair {
   PromptKey prompt;
@@ -83,11 +92,18 @@ struct EventsDropped {
 struct EpochsForgotten {
   int64_t below_epoch = 0;
 };
+// Of several shards (replay_table_shards.cc).
+struct ItemsUsed {  // by batches of the shard that sequences
+  std::vector<ItemId> items;
+};
+struct StartedOver {  // as if opened again; item numbers go on
+  TableOptions options;
+};
 
-using LogRecord =
-    std::variant<JobOpened, JobClosed, PromptStored, PromptWithoutPair, BatchFormed, ItemsWithdrawn,
-                 BatchesAcknowledged, ItemsDeleted, VersionPublished, DataEnded, AttemptGranted,
-                 EventsDropped, EpochsForgotten, PrioritiesUpdated, KindEnded>;
+using LogRecord = std::variant<JobOpened, JobClosed, PromptStored, PromptWithoutPair, BatchFormed,
+                               ItemsWithdrawn, BatchesAcknowledged, ItemsDeleted, VersionPublished,
+                               DataEnded, AttemptGranted, EventsDropped, EpochsForgotten,
+                               PrioritiesUpdated, KindEnded, ItemsUsed, StartedOver>;
 using LogRecords = std::vector<LogRecord>;
 
 }  // namespace dtrpo::replay

@@ -1,18 +1,22 @@
 // dtrpo-replay: the replay store as a process.
+#include <algorithm>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
 #include "common/runtime/service_main.h"
 #include "common/storage/memory_engine.h"
+#include "common/storage/store_choice.h"
 #include "services/replay/replay_metrics.h"
 #include "services/replay/replay_service.h"
 #include "services/replay/replay_store.h"
-#include "services/replay/store_engine.h"
 
 namespace dtrpo::replay {
 namespace {
+
+constexpr absl::Duration kDiskInterval = absl::Seconds(5);
 
 v1::ReplayConfig DefaultConfig() {
   v1::ReplayConfig config;
@@ -22,8 +26,20 @@ v1::ReplayConfig DefaultConfig() {
   return config;
 }
 
+storage::StoreChoice ChoiceOf(const v1::ReplayConfig& config) {
+  return {.engine = config.engine(),
+          .path = config.path(),
+          .postgres = config.postgres(),
+          .shard = config.shard().empty() ? "replay-0" : config.shard(),
+          .schema = "dtrpo_replay",
+          .write_buffer_bytes = config.write_buffer_bytes()};
+}
+
 std::vector<runtime::FieldProblem> CheckConfig(const v1::ReplayConfig& config) {
-  std::vector<runtime::FieldProblem> problems = CheckEngineConfig(config);
+  std::vector<runtime::FieldProblem> problems;
+  for (const auto& [field, problem] : storage::CheckStoreChoice(ChoiceOf(config))) {
+    problems.push_back({field, problem});
+  }
   if (config.max_prefetch_batches() < 1 || config.max_prefetch_batches() > 1000) {
     problems.push_back({"max_prefetch_batches", "must be from 1 to 1000"});
   }
@@ -33,8 +49,21 @@ std::vector<runtime::FieldProblem> CheckConfig(const v1::ReplayConfig& config) {
   return problems;
 }
 
+// Shows what the store's files take, until the process stops.
+void WatchDisk(const ReplayStore& store, const ReplayMetrics& metrics, runtime::ServiceHost& host) {
+  int64_t syncs = 0;
+  do {
+    const storage::StoreSize size = store.SizeOnDisk();
+    metrics.disk_bytes->Set(static_cast<double>(size.disk_bytes));
+    metrics.free_disk_bytes->Set(static_cast<double>(size.free_bytes));
+    metrics.log_syncs->Increment(static_cast<double>(std::max<int64_t>(0, size.syncs - syncs)));
+    syncs = std::max(syncs, size.syncs);
+  } while (!host.stop()->SleepFor(*host.clock(), kDiskInterval));
+}
+
 absl::Status Run(runtime::ServiceHost& host, const v1::ReplayConfig& config) {
-  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<storage::StorageEngine> engine, OpenEngine(config));
+  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<storage::StorageEngine> engine,
+                         storage::OpenStore(ChoiceOf(config)));
   storage::MemoryEngine memory;  // of jobs that ask for no more
   ReplayMetrics metrics(host.metrics());
   ReplayStore store(
@@ -47,12 +76,17 @@ absl::Status Run(runtime::ServiceHost& host, const v1::ReplayConfig& config) {
        // What is true only the log knows then: whoever restarts this process gets it from there.
        .on_store_failed = [&host](const absl::Status& why) { host.RequestShutdown(why); }},
       config.max_prefetch_batches());
+  const absl::Time started = host.clock()->Now();
   DTRPO_RETURN_IF_ERROR(store.Restore());
+  metrics.recovery_seconds->Set(absl::ToDoubleSeconds(host.clock()->Now() - started));
   ReplayService service(&store);
   DTRPO_RETURN_IF_ERROR(host.Start({&service}));
   host.SetReady(true);
   base::LogInfo("ready", {{"engine", config.engine()}, {"jobs", store.jobs()}});
-  DTRPO_RETURN_IF_ERROR(host.RunUntilStopped([&store](absl::Time) { store.Stop(); }));
+  std::thread disk([&] { WatchDisk(store, metrics, host); });
+  const absl::Status ended = host.RunUntilStopped([&store](absl::Time) { store.Stop(); });
+  disk.join();
+  DTRPO_RETURN_IF_ERROR(ended);
   return base::Annotate(engine->Close(), "closing the store");
 }
 

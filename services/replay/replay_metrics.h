@@ -34,7 +34,22 @@ struct ReplayMetrics {
                                                   base::LatencyBuckets())),
         pair_lag_versions(registry->GetHistogram("dtrpo_replay_pair_lag_versions",
                                                  "Age of the pairs of a batch when it was formed",
-                                                 {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32})) {}
+                                                 {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32})),
+        sampled_pairs(registry->GetCounter("dtrpo_replay_sampled_pairs_total",
+                                           "Uses of pairs: how many places in batches they took")),
+        confirm_seconds(registry->GetHistogram(
+            "dtrpo_replay_log_confirm_seconds",
+            "Time until a step was as durable as its job asks, the shared fsync included",
+            base::LatencyBuckets())),
+        log_syncs(registry->GetCounter("dtrpo_replay_log_syncs_total",
+                                       "fsyncs (commits) that confirmed something")),
+        recovery_seconds(registry->GetGauge("dtrpo_replay_recovery_seconds",
+                                            "Time the log took when the process started")),
+        disk_bytes(registry->GetGauge("dtrpo_replay_disk_bytes",
+                                      "Bytes of the store's files; -1: the engine can't tell")),
+        free_disk_bytes(registry->GetGauge(
+            "dtrpo_replay_free_disk_bytes",
+            "Bytes that the store's disk still has; -1: the engine can't tell")) {}
 
   base::Gauge* stored_pairs;
   base::Gauge* stored_bytes;
@@ -50,6 +65,12 @@ struct ReplayMetrics {
   base::Counter* formed_batches;
   base::Histogram* batch_wait_seconds;
   base::Histogram* pair_lag_versions;
+  base::Counter* sampled_pairs;
+  base::Histogram* confirm_seconds;
+  base::Counter* log_syncs;
+  base::Gauge* recovery_seconds;
+  base::Gauge* disk_bytes;
+  base::Gauge* free_disk_bytes;
 };
 
 }  // namespace dtrpo::replay

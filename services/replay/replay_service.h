@@ -17,6 +17,8 @@ class ReplayService final : public v1::ReplayService::Service {
                         v1::CloseJobResponse* response) override;
   grpc::Status Insert(grpc::ServerContext* context, const v1::InsertRequest* request,
                       v1::InsertResponse* response) override;
+  grpc::Status InsertMany(grpc::ServerContext* context, const v1::InsertManyRequest* request,
+                          v1::InsertManyResponse* response) override;
   grpc::Status GetBatch(grpc::ServerContext* context, const v1::GetBatchRequest* request,
                         v1::GetBatchResponse* response) override;
   grpc::Status Acknowledge(grpc::ServerContext* context, const v1::AcknowledgeRequest* request,
@@ -37,6 +39,12 @@ class ReplayService final : public v1::ReplayService::Service {
                          v1::ListItemsResponse* response) override;
   grpc::Status GetItem(grpc::ServerContext* context, const v1::GetItemRequest* request,
                        v1::GetItemResponse* response) override;
+  grpc::Status Stage(grpc::ServerContext* context, const v1::InsertRequest* request,
+                     v1::StagedPrompt* response) override;
+  grpc::Status Settle(grpc::ServerContext* context, const v1::SettleRequest* request,
+                      v1::SettleResponse* response) override;
+  grpc::Status GetItems(grpc::ServerContext* context, const v1::GetItemsRequest* request,
+                        v1::GetItemsResponse* response) override;
   grpc::Status ListReplayJobs(grpc::ServerContext* context,
                               const v1::ListReplayJobsRequest* request,
                               v1::ListReplayJobsResponse* response) override;

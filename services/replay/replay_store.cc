@@ -1,5 +1,6 @@
 #include "services/replay/replay_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,19 @@ absl::Status CheckJobId(absl::string_view job_id) {
         absl::StrCat("job.job_id: is longer than ", kMaxJobIdBytes, " bytes"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckPlace(absl::string_view job_id, const TableOptions& options,
+                        const ShardOf& place) {
+  const bool same = place.shards == options.shards && place.shard == options.shard;
+  if (place.shards == 0 || same) return absl::OkStatus();
+  absl::Status status = absl::FailedPreconditionError(absl::StrCat(
+      "job ", job_id, " began with this store as shard ", options.shard, " of ", options.shards,
+      ", and is now told that it is shard ", place.shard, " of ", place.shards,
+      ": a job ends with the shards that it began with, in the same order (the coordinator's "
+      "`replay`); give them back, or cancel it"));
+  base::SetReason(status, kShardsDiffer);
+  return status;
 }
 
 // A tombstone of a job that was never opened here; its options mean nothing.
@@ -56,10 +70,15 @@ absl::Status ReplayStore::Restore() {
   return absl::OkStatus();
 }
 
-absl::Status ReplayStore::Open(const std::string& job_id, TableOptions options) {
+absl::StatusOr<OpenedJob> ReplayStore::Open(const std::string& job_id, TableOptions options,
+                                            bool start_over) {
   DTRPO_RETURN_IF_ERROR(CheckJobId(job_id));
   options.prefetch_batches = prefetch_batches_;
   DTRPO_ASSIGN_OR_RETURN(options, Complete(options));
+  if (options.shards == 1) options.incarnation = 0;
+  const bool leads = options.shards > 1 && options.sequences();
+  // Never a number of before, even if all that was before is lost.
+  if (leads) options.incarnation = absl::ToUnixNanos(deps_.clock->Now());
   absl::MutexLock lock(&mutex_);
   auto it = tables_.find(job_id);
   if (it == tables_.end()) {
@@ -67,13 +86,26 @@ absl::Status ReplayStore::Open(const std::string& job_id, TableOptions options) 
                            JobTable::Create(job_id, options, deps_));
     if (stopped_) table->Stop();
     tables_.emplace(job_id, std::move(table));
-    return absl::OkStatus();
+    return OpenedJob{.incarnation = options.incarnation};
   }
-  DTRPO_RETURN_IF_ERROR(it->second->CheckUsable());
-  TableOptions known = it->second->options();
+  JobTable& table = *it->second;
+  DTRPO_RETURN_IF_ERROR(table.CheckUsable());
+  TableOptions known = table.options();
+  DTRPO_RETURN_IF_ERROR(CheckPlace(job_id, known, {options.shard, options.shards}));
+  const int64_t incarnation = known.incarnation;
+  if (leads) options.incarnation = std::max(options.incarnation, incarnation + 1);
+  const bool over = leads ? start_over : incarnation != options.incarnation;
   known.first_batch = options.first_batch;
   known.prefetch_batches = options.prefetch_batches;
-  if (known == options) return absl::OkStatus();
+  known.incarnation = options.incarnation;
+  if (known == options && !over) {
+    return OpenedJob{.incarnation = incarnation,
+                     .empty = table.Stats().counters.inserted_prompts == 0};
+  }
+  if (known == options) {
+    DTRPO_RETURN_IF_ERROR(table.StartOver(options));
+    return OpenedJob{.incarnation = options.incarnation};
+  }
   absl::Status status =
       absl::FailedPreconditionError(absl::StrCat("job ", job_id, " is open with other options"));
   base::SetReason(status, kOptionsDiffer);
@@ -101,6 +133,15 @@ absl::StatusOr<JobTable*> ReplayStore::Find(absl::string_view job_id) const {
   absl::Status status = absl::NotFoundError(absl::StrCat("job ", job_id, " was not opened here"));
   base::SetReason(status, kUnknownJob);
   return status;
+}
+
+absl::StatusOr<JobTable*> ReplayStore::FindAs(absl::string_view job_id,
+                                              const ShardOf& place) const {
+  DTRPO_ASSIGN_OR_RETURN(JobTable * table, Find(job_id));
+  const absl::Status placed = CheckPlace(job_id, table->options(), place);
+  if (placed.ok()) return table;
+  DTRPO_RETURN_IF_ERROR(table->CheckUsable());
+  return placed;
 }
 
 std::vector<std::pair<std::string, JobTable*>> ReplayStore::All() const {

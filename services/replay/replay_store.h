@@ -21,6 +21,18 @@ namespace dtrpo::replay {
 
 inline constexpr char kUnknownJob[] = "unknown_job";        // NOT_FOUND
 inline constexpr char kOptionsDiffer[] = "options_differ";  // FAILED_PRECONDITION
+inline constexpr char kShardsDiffer[] = "shards_differ";    // FAILED_PRECONDITION
+
+// Which shard of how many a caller takes this store for. 0 shards: it doesn't say.
+struct ShardOf {
+  int32_t shard = 0;
+  int32_t shards = 0;
+};
+
+struct OpenedJob {
+  int64_t incarnation = 0;  // of a job of several shards
+  bool empty = true;        // nothing was ever inserted
+};
 
 class ReplayStore {
  public:
@@ -31,13 +43,17 @@ class ReplayStore {
   // first request.
   absl::Status Restore();
 
-  // Repeating it with the same options changes nothing.
-  absl::Status Open(const std::string& job_id, TableOptions options);
+  // Repeating it with the same options changes nothing, unless `start_over` (to the shard that
+  // sequences) or another incarnation (to one that doesn't) wants the job to begin anew.
+  absl::StatusOr<OpenedJob> Open(const std::string& job_id, TableOptions options,
+                                 bool start_over = false);
   // Idempotent; also for a job that was never opened here.
   absl::Status Close(const std::string& job_id);
   // NOT_FOUND "unknown_job"; FAILED_PRECONDITION "job_closed" comes from the table's operations.
   // Tables live as long as the store.
   absl::StatusOr<JobTable*> Find(absl::string_view job_id) const;
+  // FAILED_PRECONDITION "shards_differ" when the job began with this store as another shard.
+  absl::StatusOr<JobTable*> FindAs(absl::string_view job_id, const ShardOf& place) const;
   int64_t jobs() const;
   // By id; the closed ones too.
   std::vector<std::pair<std::string, JobTable*>> All() const;

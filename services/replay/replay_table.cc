@@ -38,6 +38,7 @@ ReplayTable::ReplayTable(const TableSnapshot& snapshot)
     items_.emplace(item.id, item);
     bytes_ += item.size_bytes;
     assigned_items_ += item.unacknowledged > 0;
+    NoteStaged(item);
   }
   for (ItemId id : snapshot.available) MakeAvailable(item(id));
   for (const Batch& batch : snapshot.batches) batches_.emplace(batch.number, batch);
@@ -156,14 +157,19 @@ void ReplayTable::On(const PromptStored& record) {
   DTRPO_CHECK_EQ(record.first_item, next_item_);
   ledger_.Store(record.prompt, static_cast<int32_t>(record.items.size()));
   int64_t prompt_bytes = 0;
+  ItemId body = record.elsewhere.first_body;
   for (const NewItem& added : record.items) {
     const Item item = {.id = next_item_++,
                        .prompt = record.prompt,
                        .version = added.version,
                        .size_bytes = added.size_bytes,
-                       .priority = added.priority};
+                       .priority = added.priority,
+                       .shard = record.elsewhere.shard,
+                       .body = body};
+    if (item.shard > 0) ++body;
     prompt_bytes += item.size_bytes;
     items_.emplace(item.id, item);
+    NoteStaged(item);
     MakeAvailable(item);
   }
   bytes_ += prompt_bytes;
@@ -232,6 +238,7 @@ void ReplayTable::On(const ItemsDeleted& record) {
     ++(gone.uses > 0 ? counters_.consumed_items : counters_.evicted_items);
     bytes_ -= gone.size_bytes;
     ledger_.ItemGone(gone.prompt);
+    staged_.erase({gone.prompt.epoch, gone.prompt.prompt_index});
     items_.erase(id);
   }
 }

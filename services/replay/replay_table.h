@@ -64,8 +64,8 @@ class ReplayTable {
   // ---- decisions
 
   // One prompt's outcome: all its pairs, or none ("no pair"). No records: a duplicate.
-  absl::StatusOr<LogRecords> PlanInsert(const PromptKey& prompt,
-                                        const std::vector<NewItem>& items) const;
+  absl::StatusOr<LogRecords> PlanInsert(const PromptKey& prompt, const std::vector<NewItem>& items,
+                                        const Elsewhere& elsewhere = {}) const;
 
   // A learner of `attempt` speaks: fenced off if a higher one has spoken.
   absl::StatusOr<LogRecords> PlanAttempt(int32_t attempt) const;
@@ -87,6 +87,19 @@ class ReplayTable {
   LogRecords PlanKindEnds(bool external, bool prompts) const;
   LogRecords PlanDropEvents(int64_t up_to_position) const;
   LogRecords PlanClose() const;
+
+  // ---- decisions of a shard that keeps bodies and doesn't sequence (replay_table_shards.cc). Its
+  // ledger repeats what the one that sequences decided.
+
+  // No records: it was staged before (StagedItems), or has ended.
+  absl::StatusOr<LogRecords> PlanStage(const PromptKey& prompt,
+                                       const std::vector<NewItem>& items) const;
+  // What is kept of the prompt's attempt; none when it isn't known or has ended.
+  std::vector<Item> StagedItems(const PromptKey& prompt) const;
+  LogRecords PlanSettle(const std::vector<PromptEvent>& events) const;
+  // What was staged in older epochs and never inserted.
+  LogRecords PlanForget(int64_t epochs_below) const;
+  LogRecords PlanStartOver(const TableOptions& options) const { return {StartedOver{options}}; }
 
   // ---- the one way to change
 
@@ -128,6 +141,8 @@ class ReplayTable {
 
  private:
   bool FitsBatch(int64_t version, int64_t n) const;
+  // False: the key is a duplicate.
+  absl::StatusOr<bool> CheckNew(const PromptKey& prompt, int64_t items) const;
   absl::Status CheckRoom(int64_t items, int64_t bytes, bool external) const;
   absl::Status CheckRoomOfKind(bool external) const;
 
@@ -146,11 +161,15 @@ class ReplayTable {
   void On(const EventsDropped& record);
   void On(const EpochsForgotten& record);
   void On(const PrioritiesUpdated& record);
+  void On(const ItemsUsed& record);
+  void On(const StartedOver& record);
 
   const Item& item(ItemId id) const;
   Item& item(ItemId id);
   void MakeAvailable(const Item& item);
   void MakeUnavailable(const Item& item);
+  // Of a shard that doesn't sequence: the first item of each prompt that it keeps.
+  void NoteStaged(const Item& item);
 
   TableOptions options_;
   SampleLimiter limiter_;
@@ -176,6 +195,7 @@ class ReplayTable {
   int64_t bytes_ = 0;
   int64_t assigned_items_ = 0;
   std::set<std::pair<int64_t, ItemId>> available_by_version_;  // without external ones
+  std::map<std::pair<int64_t, int64_t>, ItemId> staged_;       // (epoch, prompt index): NoteStaged
 };
 
 }  // namespace dtrpo::replay

@@ -40,24 +40,37 @@ absl::Status CheckKey(const PromptKey& key) {
 
 }  // namespace
 
-absl::StatusOr<LogRecords> ReplayTable::PlanInsert(const PromptKey& prompt,
-                                                   const std::vector<NewItem>& items) const {
+absl::StatusOr<bool> ReplayTable::CheckNew(const PromptKey& prompt, int64_t count) const {
   DTRPO_RETURN_IF_ERROR(CheckKey(prompt));
-  const int64_t count = static_cast<int64_t>(items.size());
   if (count > options_.max_pairs_per_prompt) {
     return absl::InvalidArgumentError(absl::StrCat("pairs: ", count, " of one prompt, the job's ",
                                                    "limit is ", options_.max_pairs_per_prompt));
   }
   switch (ledger_.Judge(prompt)) {
     case PromptLedger::Verdict::kNew:
-      break;
+      return true;
     case PromptLedger::Verdict::kDuplicate:
-      return LogRecords();
+      return false;
     case PromptLedger::Verdict::kNotEvicted:
-      return WithReason(absl::FailedPreconditionError(absl::StrCat(
-                            "prompt_attempt: ", prompt.attempt, " of prompt ", prompt.epoch, "/",
-                            prompt.prompt_index, ": the attempt before wasn't evicted")),
-                        kPromptNotEvicted);
+      break;
+  }
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "prompt_attempt: ", prompt.attempt, " of prompt ", prompt.epoch, "/",
+                        prompt.prompt_index, ": the attempt before wasn't evicted")),
+                    kPromptNotEvicted);
+}
+
+absl::StatusOr<LogRecords> ReplayTable::PlanInsert(const PromptKey& prompt,
+                                                   const std::vector<NewItem>& items,
+                                                   const Elsewhere& elsewhere) const {
+  const int64_t count = static_cast<int64_t>(items.size());
+  DTRPO_ASSIGN_OR_RETURN(const bool is_new, CheckNew(prompt, count));
+  if (!is_new) return LogRecords();
+  if (items.empty() && elsewhere.shard > 0) {
+    return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                          "prompt ", prompt.epoch, "/", prompt.prompt_index, ": shard ",
+                          elsewhere.shard, " says that it has ended, and it hasn't")),
+                      kPromptNotEvicted);
   }
   if (end_of_data_) {
     return WithReason(absl::FailedPreconditionError("the job's data has ended"), kEndOfData);
@@ -72,7 +85,7 @@ absl::StatusOr<LogRecords> ReplayTable::PlanInsert(const PromptKey& prompt,
   }
   DTRPO_RETURN_IF_ERROR(CheckRoom(count, size_bytes, /*external=*/items.front().version < 0));
 
-  PromptStored stored = {prompt, next_item_, items};
+  PromptStored stored = {prompt, next_item_, items, elsewhere};
   if (options_.priority == PrioritySource::kLearner) {
     // As if it were the most interesting one, so that the learner soon says what it is.
     for (NewItem& item : stored.items) item.priority = highest_priority_;
@@ -286,6 +299,7 @@ LogRecords ReplayTable::PlanMarks(int64_t newest_version, bool end_of_data,
   if (newest_version > newest_version_) records.push_back(VersionPublished{newest_version});
   if (end_of_data && !end_of_data_) records.push_back(DataEnded{});
   if (forget_epochs_below > ledger_.forgotten_below_epoch()) {
+    for (LogRecord& record : PlanForget(forget_epochs_below)) records.push_back(std::move(record));
     records.push_back(EpochsForgotten{forget_epochs_below});
   }
   return records;

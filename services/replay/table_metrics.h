@@ -1,4 +1,6 @@
 // Thread safety: as the metrics. How one table shows in the gauges and counters of the whole store.
+// Of a job of several shards the one that sequences counts all items, and the others none, so that
+// sums over services are right.
 #pragma once
 
 #include "services/replay/replay_metrics.h"
@@ -7,12 +9,14 @@
 namespace dtrpo::replay {
 
 struct Shown {
-  explicit Shown(const ReplayTable& table)
-      : counters(table.counters()),
-        items(table.items()),
-        bytes(table.bytes()),
-        available(table.available_items()),
-        assigned(table.assigned_items()) {}
+  explicit Shown(const ReplayTable& table) {
+    if (!table.options().sequences()) return;
+    counters = table.counters();
+    items = table.items();
+    bytes = table.bytes();
+    available = table.available_items();
+    assigned = table.assigned_items();
+  }
   Shown() = default;
 
   TableCounters counters;

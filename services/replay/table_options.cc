@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kMost = int64_t{1} << 24;
 constexpr int64_t kMostSteps = int64_t{1} << 40;
 constexpr int64_t kMostStored = int64_t{1} << 50;  // items or bytes
+constexpr int32_t kMostShards = 1024;
 
 absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, int64_t most) {
   if (value >= least && value <= most) return absl::OkStatus();
@@ -82,6 +83,7 @@ absl::StatusOr<TableOptions> Complete(TableOptions options) {
   if (options.checkpoint_every == 0) options.checkpoint_every = 1;
   if (options.prefetch_batches == 0) options.prefetch_batches = job::kPrefetchBatches;
   if (options.first_batch == 0) options.first_batch = 1;
+  if (options.shards == 0) options.shards = 1;
 
   DTRPO_RETURN_IF_ERROR(CheckRange("pairs_per_batch", options.pairs_per_batch, 1, kMost));
   DTRPO_RETURN_IF_ERROR(CheckRange("external_pairs_per_batch", options.external_pairs_per_batch, 0,
@@ -97,6 +99,8 @@ absl::StatusOr<TableOptions> Complete(TableOptions options) {
   DTRPO_RETURN_IF_ERROR(CheckRange("first_batch", options.first_batch, 1, options.total_steps + 1));
   DTRPO_RETURN_IF_ERROR(CheckRange("max_bytes", options.max_bytes, 1, kMostStored));
   DTRPO_RETURN_IF_ERROR(CheckRange("min_items", options.min_items, 0, kMostStored));
+  DTRPO_RETURN_IF_ERROR(CheckRange("shards", options.shards, 1, kMostShards));
+  DTRPO_RETURN_IF_ERROR(CheckRange("shard", options.shard, 0, options.shards - 1));
   DTRPO_RETURN_IF_ERROR(CheckRange("vocabulary_size", options.vocabulary_size, 0, kMost * 16));
   DTRPO_RETURN_IF_ERROR(CheckSampling(options));
   // Two factors of 2^24 each keep the sum below 2^49.

@@ -37,6 +37,13 @@ struct TableOptions {
   int32_t external_pairs_per_batch = 0;
   int32_t vocabulary_size = 0;  // token ids are below it; 0: not known
 
+  // Several services keep the job together. Shard 0 sequences; see replay.proto.
+  int32_t shards = 0;       // 0: 1
+  int32_t shard = 0;        // this one
+  int64_t incarnation = 0;  // of several: rises when the job begins anew
+
+  bool sequences() const { return shard == 0; }
+
   bool operator==(const TableOptions&) const = default;
 };
 

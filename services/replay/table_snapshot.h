@@ -21,6 +21,8 @@ struct Item {
   int32_t uses = 0;            // batches it is or was in
   int32_t unacknowledged = 0;  // of them, not acknowledged
   double priority = 0;
+  int32_t shard = 0;  // that keeps the body; 0: this one, under `id`
+  ItemId body = 0;    // its number there
 
   bool operator==(const Item&) const = default;
 };

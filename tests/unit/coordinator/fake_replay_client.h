@@ -60,6 +60,10 @@ class FakeReplayClient : public wire::ReplayClient {
   absl::Status Acknowledge(const wire::JobAttempt&, int64_t, absl::Time) override {
     return absl::UnimplementedError("the coordinator acknowledges nothing");
   }
+  absl::Status UpdatePriorities(const wire::JobAttempt&, int64_t, int32_t, int32_t,
+                                const std::vector<double>&, absl::Time) override {
+    return absl::UnimplementedError("the coordinator has no priorities");
+  }
 
   void AddEvent(v1::PromptEvent::Kind kind, const v1::PromptLease& lease, int32_t pairs = 1) {
     v1::PromptEvent event;

@@ -157,5 +157,41 @@ TEST_F(ReplayServiceTest, ARestoredStoreKnowsItsJobs) {
   EXPECT_FALSE(restored.Open("old", TableOptions()).ok());
 }
 
+TEST_F(ReplayServiceTest, ManyInsertsAreEachStoredOrRefusedOnTheirOwn) {
+  v1::ReplayJobOptions options = Options();
+  options.set_max_items(30);
+  options.set_vocabulary_size(100);
+  ASSERT_TRUE(client_->OpenJob(kJob, options, Soon()).ok());
+  ASSERT_TRUE(Insert(0, 1).ok());
+  v1::InsertManyRequest request;
+  request.mutable_job()->set_job_id(kJob);
+  for (int64_t prompt = 0; prompt < 40; ++prompt) {
+    v1::InsertRequest* insert = request.add_inserts();
+    insert->set_prompt_index(prompt);
+    wire::ToProto(TestPair(absl::StrCat("p", prompt), 0), insert->add_pairs());
+  }
+  request.mutable_inserts(1)->mutable_pairs(0)->mutable_chosen()->set_response_tokens(0, 100);
+  auto stub = v1::ReplayService::NewStub(channel_);
+  const auto response = rpc::UnaryCall(stub.get(), &v1::ReplayService::StubInterface::InsertMany,
+                                       request, {.deadline = Soon()});
+  ASSERT_TRUE(response.ok()) << response.status();
+  ASSERT_EQ(response->results_size(), 40);
+  EXPECT_TRUE(response->results(0).inserted().duplicate());
+  EXPECT_EQ(response->results(1).code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(response->results(1).message(), HasSubstr("inserts[1]: pairs[0]"));
+  EXPECT_EQ(response->results(2).code(), 0);
+  EXPECT_EQ(response->results(2).inserted().durability(), v1::MEMORY);
+  EXPECT_EQ(response->results(39).reason(), "replay_full");
+  EXPECT_GT(response->results(39).retry_after_ms(), 0);
+  EXPECT_EQ(client_->GetStats(kJob, Soon())->items(), 30);
+
+  for (int64_t more = 0; more < 1024; ++more) request.add_inserts()->set_no_pair(true);
+  EXPECT_EQ(rpc::UnaryCall(stub.get(), &v1::ReplayService::StubInterface::InsertMany, request,
+                           {.deadline = Soon()})
+                .status()
+                .code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace dtrpo::replay
