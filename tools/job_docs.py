@@ -28,9 +28,11 @@ A job is a YAML (or JSON) file of the message `JobSpec`; `examples/arithmetic/jo
 that isn't named takes its default; an unknown field is refused with file and line. Relative paths are
 taken from the folder that `dtrpoctl submit` runs in, and the services must be able to read them.
 
+<!-- not run: docs/first-job.md runs it -->
+
     dtrpoctl submit job.yaml --dry-run     checks the file, prints it with every default
 
-Required: `name`, `model.path`, `data.prompts` or `data.pairs`, `training.steps`, `output`. B, K, G and S are the letters of
+Required: `name`, `model.path` or `model.from_job`, `data.prompts` or `data.pairs`, `training.steps`, `output`. B, K, G and S are the letters of
 ARCHITECTURE.md: pairs per batch, draws, samples per prompt, staleness in versions.
 """
 
