@@ -54,8 +54,8 @@ class RewardServiceTest : public LoopTest {
     if (service_ == 0) {
       setenv("PYTHONPATH", package().c_str(), 1);
       if (chdir(folder_.c_str()) != 0) _exit(126);
-      execl(DTRPO_VENV_PYTHON, "python", "-m", "dtrpo_rewards", "blue_reward", "--workers", "2",
-            "--listen", listen.c_str(), "--port-file", port_file.c_str(), nullptr);
+      execl(DTRPO_VENV_PYTHON, DTRPO_VENV_PYTHON, "-m", "dtrpo_rewards", "blue_reward", "--workers",
+            "2", "--listen", listen.c_str(), "--port-file", port_file.c_str(), nullptr);
       _exit(127);
     }
     const absl::Time deadline = absl::Now() + absl::Minutes(2);
