@@ -12,11 +12,11 @@
 namespace dtrpo::storage {
 
 struct StoreChoice {
-  std::string engine;              // "memory", "rocksdb" or "postgres"
-  std::string path;                // rocksdb: the folder
-  std::string postgres;            // postgres: libpq's connection string
-  std::string shard;               // postgres: the store's name among those of its schema
-  std::string schema;              // postgres
+  std::string engine = {};         // "memory", "rocksdb" or "postgres"
+  std::string path = {};           // rocksdb: the folder
+  std::string postgres = {};       // postgres: libpq's connection string
+  std::string shard = {};          // postgres: the store's name among those of its schema
+  std::string schema = {};         // postgres
   int64_t write_buffer_bytes = 0;  // rocksdb; 0: its default
 };
 
