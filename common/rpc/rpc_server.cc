@@ -46,6 +46,7 @@ void SetArguments(const ServerOptions& options, grpc::ServerBuilder* builder) {
   // A caller that vanished without closing, or that reads nothing, is noticed within a minute.
   set(GRPC_ARG_KEEPALIVE_TIME_MS, 40'000);
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  set(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, absl::ToInt64Milliseconds(limits.handshake_timeout));
   set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, absl::ToInt64Milliseconds(limits.idle_timeout));
   set(GRPC_ARG_MAX_CONNECTION_AGE_MS, absl::ToInt64Milliseconds(limits.connection_age));

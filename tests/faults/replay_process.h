@@ -22,8 +22,13 @@ namespace dtrpo::faults {
 class ReplayProcess {
  public:
   // `settings`: lines of the configuration; `server`: lines of its section `server`, indented by 2.
-  ReplayProcess(std::string folder, std::string settings, std::string server = "")
-      : folder_(std::move(folder)), settings_(std::move(settings)), server_(std::move(server)) {}
+  // `program`: another service, "coordinator".
+  ReplayProcess(std::string folder, std::string settings, std::string server = "",
+                std::string program = "replay")
+      : folder_(std::move(folder)),
+        settings_(std::move(settings)),
+        server_(std::move(server)),
+        program_(std::move(program)) {}
 
   // Returns once it answers. `fault_points`: as DTRPO_FAULT_POINTS. DEADLINE_EXCEEDED after a
   // minute; ABORTED when it died before, as a fault point in recovery makes it.
@@ -36,11 +41,12 @@ class ReplayProcess {
         absl::StrCat(settings_, "server:\n  listen: \"127.0.0.1:", port_,
                      "\"\n  metrics_listen: \"off\"\n  log_level: info\n  port_file: \"", ports,
                      "\"\n", server_)));
-    DTRPO_ASSIGN_OR_RETURN(tools::ChildProcess child,
-                           tools::ChildProcess::Start(
-                               {.arguments = {DTRPO_BIN_DIR "/dtrpo-replay", "--config", config},
-                                .environment = {"DTRPO_FAULT_POINTS=" + fault_points},
-                                .log_path = log_path()}));
+    DTRPO_ASSIGN_OR_RETURN(
+        tools::ChildProcess child,
+        tools::ChildProcess::Start(
+            {.arguments = {DTRPO_BIN_DIR "/dtrpo-" + program_, "--config", config},
+             .environment = {"DTRPO_FAULT_POINTS=" + fault_points},
+             .log_path = log_path()}));
     child_ = child;
     for (const absl::Time end = absl::Now() + absl::Minutes(1); absl::Now() < end;) {
       std::ifstream file(ports);
@@ -74,6 +80,7 @@ class ReplayProcess {
   const std::string folder_;
   const std::string settings_;
   const std::string server_;
+  const std::string program_;
   std::string port_ = "0";
   std::string address_;
   std::optional<tools::ChildProcess> child_;

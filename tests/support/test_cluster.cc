@@ -13,6 +13,7 @@
 #include "common/base/status_macros.h"
 #include "common/wire/job_codec.h"
 #include "tests/support/http_get.h"
+#include "tools/certs/role_certificates.h"
 
 namespace dtrpo::support {
 namespace {
@@ -22,19 +23,24 @@ constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 constexpr absl::Duration kLookTimeout = absl::Seconds(3);
 constexpr size_t kTailLines = 15;
 
-rpc::ChannelOptions AsClient() {
+absl::StatusOr<rpc::ChannelOptions> AsClient(const std::string& tls_dir) {
   rpc::ChannelOptions options;
   options.identity.role = "client";
+  if (!tls_dir.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(options.tls,
+                           rpc::TlsIdentity::Load(tools::RoleFiles(tls_dir, "client")));
+  }
   return options;
 }
 
 }  // namespace
 
-TestCluster::TestCluster() : channels_(AsClient()) {}
+TestCluster::TestCluster(rpc::ChannelOptions options) : channels_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<TestCluster>> TestCluster::Start(
     tools::LocalClusterOptions options) {
-  std::unique_ptr<TestCluster> test(new TestCluster());
+  DTRPO_ASSIGN_OR_RETURN(rpc::ChannelOptions channels, AsClient(options.tls_dir));
+  std::unique_ptr<TestCluster> test(new TestCluster(std::move(channels)));
   options.cores = 2;
   options.coordinator_port = 0;
   options.first_backoff = absl::Milliseconds(100);

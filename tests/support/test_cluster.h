@@ -22,7 +22,8 @@ namespace dtrpo::support {
 
 class TestCluster {
  public:
-  // `options.dir` and `bin_dir` are the caller's; ports, cores and back-off are set for tests.
+  // `options.dir`, `bin_dir` and `tls_dir` are the caller's; ports, cores and back-off are set for
+  // tests.
   static absl::StatusOr<std::unique_ptr<TestCluster>> Start(tools::LocalClusterOptions options);
 
   absl::StatusOr<std::string> Submit(const v1::JobSpec& spec);
@@ -56,7 +57,7 @@ class TestCluster {
   std::string LogTails() const;
 
  private:
-  TestCluster();
+  explicit TestCluster(rpc::ChannelOptions options);
 
   rpc::ChannelFactory channels_;
   std::unique_ptr<tools::LocalCluster> cluster_;
