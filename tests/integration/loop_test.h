@@ -62,7 +62,7 @@ class LoopTest : public ::testing::Test {
   }
 
   double ReplayMetric(const std::string& name) const {
-    const auto value = cluster_->Metric("replay", name);
+    const auto value = cluster_->Metric(replay_, name);
     EXPECT_TRUE(value.ok()) << value.status();
     return value.value_or(-1);
   }
@@ -103,6 +103,7 @@ class LoopTest : public ::testing::Test {
   }
 
   std::string folder_;
+  std::string replay_ = "replay";  // the service whose metrics count the jobs' pairs
   support::ToyTask task_;
   std::unique_ptr<support::TestCluster> cluster_;
 };

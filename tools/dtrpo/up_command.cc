@@ -25,7 +25,7 @@ on loopback, one log each, and looks after them: one that dies is started again,
 back-off. Ctrl-C (or SIGTERM) stops all of them in order.
 
   DIR/logs/NAME.log      what each prints          DIR/config/NAME.yaml   what it was started with
-  DIR/cluster.json       pids and addresses
+  DIR/cluster.json       pids and addresses        DIR/store              jobs and their pairs
 
 Then, from another terminal:  dtrpoctl --address 127.0.0.1:7070 submit job.yaml --watch)";
 
@@ -53,6 +53,14 @@ void UpCommand::AddOptions(CLI::App* app) {
       ->check(CLI::Range(0, 1024))
       ->type_name("N")
       ->capture_default_str();
+  app->add_option(
+         "--replay-shards", replay_shards_,
+         "replay stores that jobs are spread over; the same number as long as DIR has jobs")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N")
+      ->capture_default_str();
+  app->add_flag("--fresh", fresh_,
+                "forget the jobs in DIR and their pairs; without it they go on. Checkpoints stay");
   app->add_option("--cores", cores_, "cores to divide among the services; 0: all")
       ->check(CLI::Range(0, 4096))
       ->type_name("N")
@@ -75,6 +83,8 @@ absl::Status UpCommand::Run() {
   options.dir = std::filesystem::absolute(dir_, error).string();
   DTRPO_ASSIGN_OR_RETURN(options.bin_dir, BinDir());
   options.rollouts = rollouts_;
+  options.replay_shards = replay_shards_;
+  options.fresh = fresh_;
   options.cores = cores_;
   options.coordinator_port = port_;
   options.log_level = log_level_;

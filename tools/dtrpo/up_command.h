@@ -17,6 +17,8 @@ class UpCommand : public Subcommand {
  private:
   std::string dir_ = "dtrpo-run";
   int rollouts_ = 1;
+  int replay_shards_ = 1;
+  bool fresh_ = false;
   int cores_ = 0;
   int port_ = 7070;
   std::string log_level_ = "info";

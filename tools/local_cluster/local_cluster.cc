@@ -9,7 +9,9 @@
 #include <sstream>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/atomic_file.h"
 #include "common/base/file_system.h"
@@ -57,6 +59,7 @@ LocalCluster::~LocalCluster() { Stop(); }
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     const LocalClusterOptions& options) {
   if (options.rollouts < 0) return absl::InvalidArgumentError("rollouts: less than 0");
+  if (options.replay_shards < 1) return absl::InvalidArgumentError("replay_shards: less than 1");
   if (options.learners < 1) return absl::InvalidArgumentError("at least one learner is needed");
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(options));
   DTRPO_RETURN_IF_ERROR(cluster->StartAll());
@@ -68,20 +71,12 @@ absl::Status LocalCluster::StartAll() {
   for (const char* sub : {"config", "logs", "ports", "store"}) {
     DTRPO_RETURN_IF_ERROR(files->MakeDirectories(absl::StrCat(options_.dir, "/", sub)));
   }
-  // A cluster begins without jobs. What a cluster before left goes from both stores, since a job's
-  // pairs mean nothing without the job.
-  for (const std::string& folder : {ReplayFolder(), CoordinatorFolder()}) {
-    std::error_code removed;
-    std::filesystem::remove_all(folder, removed);
-    if (removed) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(folder, ": can't be removed: ", removed.message()));
-    }
-  }
+  DTRPO_RETURN_IF_ERROR(PrepareStores());
   for (const char* kind : kKinds) {
     const bool is_rollout = std::string(kind) == "rollout";
     const int count = is_rollout                       ? options_.rollouts
                       : std::string(kind) == "learner" ? options_.learners
+                      : std::string(kind) == "replay"  ? options_.replay_shards
                                                        : 1;
     for (int i = 0; i < count; ++i) {
       auto service = std::make_unique<Service>();
@@ -119,16 +114,40 @@ LocalCluster::Service* LocalCluster::Find(const std::string& kind) const {
   return nullptr;
 }
 
-std::string LocalCluster::ReplayFolder() const { return options_.dir + "/store/replay"; }
+// The stores of jobs that were begun with another number of shards are of no use to them.
+absl::Status LocalCluster::PrepareStores() const {
+  base::FileSystem* files = base::PosixFileSystem();
+  const std::string folder = options_.dir + "/store", note = folder + "/replay_shards";
+  const absl::StatusOr<std::string> noted = files->Read(note);
+  const std::string shards = absl::StrCat(options_.replay_shards, "\n");
+  if (options_.fresh) {
+    DTRPO_RETURN_IF_ERROR(files->RemoveTree(folder));
+    DTRPO_RETURN_IF_ERROR(files->MakeDirectories(folder));
+  } else if (noted.ok() && *noted != shards) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder, ": holds jobs that began with ", absl::StripTrailingAsciiWhitespace(*noted),
+        " replay shards, not ", options_.replay_shards,
+        "; give the same number (--replay-shards), or forget them (--fresh)"));
+  }
+  return base::WriteFileAtomically(files, note, shards);
+}
+
+std::string LocalCluster::ReplayFolder(const Service& service) const {
+  return absl::StrCat(options_.dir, "/store/", service.name);
+}
 std::string LocalCluster::CoordinatorFolder() const { return options_.dir + "/store/coordinator"; }
 
 std::string LocalCluster::ConfigOf(const Service& service) const {
   std::string yaml;
   if (service.kind == "coordinator") {
-    absl::StrAppend(&yaml, "replay: [\"", Find("replay")->address, "\"]\npath: \"",
+    std::vector<std::string> shards;
+    for (const auto& one : services_) {
+      if (one->kind == "replay") shards.push_back(absl::StrCat("\"", one->address, "\""));
+    }
+    absl::StrAppend(&yaml, "replay: [", absl::StrJoin(shards, ", "), "]\npath: \"",
                     CoordinatorFolder(), "\"\n");
   } else if (service.kind == "replay") {
-    absl::StrAppend(&yaml, "engine: rocksdb\npath: \"", ReplayFolder(), "\"\n");
+    absl::StrAppend(&yaml, "engine: rocksdb\npath: \"", ReplayFolder(service), "\"\n");
   } else {
     absl::StrAppend(&yaml, "coordinator: \"", Find("coordinator")->address, "\"\n",
                     "threads: ", ThreadsOf(service.kind), "\n");

@@ -5,7 +5,7 @@
 //   <dir>/config/<name>.yaml   what each was started with
 //   <dir>/logs/<name>.log      its output, appended to over restarts
 //   <dir>/ports/<name>.json    the ports it bound
-//   <dir>/store/               of the replay store and the coordinator; made anew by each Start
+//   <dir>/store/               of the replay stores and the coordinator; jobs in it go on
 //   <dir>/cluster.json         names, pids and addresses, rewritten at each change
 //
 // A service that dies is started again with back-off, on the same port, and the log says so.
@@ -28,6 +28,8 @@ struct LocalClusterOptions {
   std::string dir = {};      // made when missing
   std::string bin_dir = {};  // where dtrpo-coordinator and the others are
   int rollouts = 1;
+  int replay_shards = 1;        // more: "replay-0", "replay-1", ...; jobs are spread over them
+  bool fresh = false;           // forget the jobs of a cluster before
   int learners = 1;             // more: "learner-0", "learner-1", ...; for jobs with training.ranks
   int cores = 0;                // divided among the services; 0: all of the machine's
   int coordinator_port = 7070;  // 0: a free one
@@ -80,7 +82,8 @@ class LocalCluster {
   bool ReadPorts(Service& service) const;  // false: not bound yet
   absl::Status AwaitPorts(Service& service) const;
   std::string ConfigOf(const Service& service) const;
-  std::string ReplayFolder() const;
+  std::string ReplayFolder(const Service& service) const;
+  absl::Status PrepareStores() const;
   std::string CoordinatorFolder() const;
   int ThreadsOf(const std::string& kind) const;
   absl::Status WriteClusterFile() const;

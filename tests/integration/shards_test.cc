@@ -1,0 +1,94 @@
+// Jobs over several replay services, and jobs that outlive the cluster they were begun with.
+#include <signal.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/integration/loop_test.h"
+
+namespace dtrpo {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class ReplayShardsTest : public LoopTest {
+ protected:
+  ReplayShardsTest() { replay_ = "replay-0"; }
+
+  void StartShards(int shards) {
+    tools::LocalClusterOptions options;
+    options.replay_shards = shards;
+    ASSERT_NO_FATAL_FAILURE(StartCluster(std::move(options)));
+  }
+  void AwaitStep(const std::string& id, int64_t step) {
+    const auto there =
+        cluster_->Await(id, absl::StrCat("step ", step),
+                        [step](const v1::JobStatus& job) { return job.step() >= step; });
+    ASSERT_TRUE(there.ok()) << there.status();
+  }
+};
+
+TEST_F(ReplayShardsTest, ALostShardDelaysTheJobAndNothingElse) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartShards(3));
+  v1::JobSpec spec = task_.Job("blue", /*steps=*/60, /*learning_rate=*/1e-4);
+  spec.mutable_replay()->set_selector("prioritised");
+  const auto id = cluster_->Submit(spec);
+  ASSERT_TRUE(id.ok()) << id.status();
+  for (const auto& [step, shard] :
+       {std::pair(15, "replay-1"), std::pair(30, "replay-2"), std::pair(40, "replay-1")}) {
+    ASSERT_NO_FATAL_FAILURE(AwaitStep(*id, step));
+    cluster_->Signal(shard, SIGKILL);
+  }
+  const auto job = cluster_->AwaitEnd(*id, absl::Seconds(150));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->state(), v1::SUCCEEDED) << job->reason();
+  EXPECT_EQ(job->attempt(), 1);
+  EXPECT_EQ(cluster_->Member("replay-1").restarts, 2);
+  EXPECT_EQ(cluster_->Member("replay-2").restarts, 1);
+  ExpectExactSums(*job);
+  // Deleted on every shard, soon.
+  EXPECT_TRUE(cluster_->TendUntil([&] {
+    const auto shown = Run({"dtrpoctl", "--address", cluster_->coordinator(), "replay", "stats"});
+    return absl::StrContains(shown.output, absl::StrCat(*id, " ")) &&
+           absl::StrContains(shown.output, "closed");
+  }));
+}
+
+TEST_F(ReplayShardsTest, JobsGoOnWhenTheClusterIsStartedAgain) {
+  ASSERT_NO_FATAL_FAILURE(MakeTask());
+  ASSERT_NO_FATAL_FAILURE(StartShards(2));
+  const auto id = cluster_->Submit(task_.Job("blue", /*steps=*/40, /*learning_rate=*/1e-4));
+  ASSERT_TRUE(id.ok()) << id.status();
+  ASSERT_NO_FATAL_FAILURE(AwaitStep(*id, 12));
+  cluster_.reset();
+
+  tools::LocalClusterOptions other;
+  other.dir = folder_ + "/run";
+  other.bin_dir = DTRPO_BIN_DIR;
+  const auto refused = support::TestCluster::Start(other);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(HasSubstr("began with 2 replay shards, not 1"), HasSubstr("--fresh")));
+
+  ASSERT_NO_FATAL_FAILURE(StartShards(2));
+  const auto job = cluster_->AwaitEnd(*id, absl::Seconds(150));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->state(), v1::SUCCEEDED) << job->reason();
+  ASSERT_EQ(job->steps_size(), 40);
+  for (int i = 0; i < job->steps_size(); ++i) EXPECT_EQ(job->steps(i).step(), i + 1);
+  const v1::PromptCounts& prompts = job->prompts();
+  EXPECT_EQ(prompts.consumed() + prompts.no_pair() + prompts.failed() + prompts.cancelled(),
+            prompts.issued());
+  cluster_.reset();
+
+  other.fresh = true;
+  auto fresh = support::TestCluster::Start(other);
+  ASSERT_TRUE(fresh.ok()) << fresh.status();
+  cluster_ = *std::move(fresh);
+  EXPECT_FALSE(cluster_->Get(*id).ok());
+}
+
+}  // namespace
+}  // namespace dtrpo
