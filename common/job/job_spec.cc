@@ -9,7 +9,8 @@
 #include "absl/strings/string_view.h"
 #include "common/base/status_macros.h"
 #include "common/job/job_limits.h"
-#include "common/reward/verifier.h"
+#include "common/job/reward_terms.h"
+#include "common/reward/pair_builder.h"
 #include "common/trajectory/unmask_spec.h"
 
 namespace dtrpo::job {
@@ -77,9 +78,6 @@ absl::Status CheckName(const std::string& name) {
 
 absl::Status CheckModel(const ModelSpec& model) {
   DTRPO_RETURN_IF_ERROR(Path("model.path", model.path, model.from_job.empty()));
-  if (!model.path.empty() && !model.from_job.empty()) {
-    return Refuse("model.from_job", "and model.path exclude each other");
-  }
   DTRPO_RETURN_IF_ERROR(InRange("model.mask_token_id", int64_t{model.mask_token_id}, 0, kMaxInt32));
   DTRPO_RETURN_IF_ERROR(InRange("model.block_size", int64_t{model.block_size}, 0, kMaxTokens));
   DTRPO_RETURN_IF_ERROR(OneOf("model.dtype", model.dtype, {"auto", "float32", "bfloat16"}));
@@ -94,10 +92,6 @@ absl::Status CheckData(const DataSpec& data, JobKind kind) {
   DTRPO_RETURN_IF_ERROR(Path("data.pairs", data.pairs, false));
   if (kind == JobKind::kTrain && data.prompts.empty() && data.pairs.empty()) {
     return Refuse("data.prompts", "is required, or data.pairs");
-  }
-  if (kind == JobKind::kEval && !(data.prompts.empty() && data.pairs.empty())) {
-    return Refuse(data.prompts.empty() ? "data.pairs" : "data.prompts",
-                  "a job of kind eval trains on nothing; its questions are data.heldout");
   }
   DTRPO_RETURN_IF_ERROR(InRange("data.min_pass_rate", data.min_pass_rate, 0.0, 1.0));
   DTRPO_RETURN_IF_ERROR(InRange("data.max_pass_rate", data.max_pass_rate, data.min_pass_rate, 1.0));
@@ -134,26 +128,33 @@ absl::Status CheckSampling(const SamplingSpec& s) {
   return absl::OkStatus();
 }
 
-absl::Status VerifierRule(absl::string_view field, const std::string& rule) {
-  const auto verifier = reward::Verifier::Create(rule);
-  return verifier.ok() ? absl::OkStatus() : Refuse(field, verifier.status().message());
+absl::Status CheckTerm(absl::string_view field, const reward::Term& term,
+                       const RewardServiceSpec& service) {
+  const absl::Status status = reward::Judge::Check({&term, 1});
+  if (!status.ok()) return Refuse(field, status.message());
+  if (!reward::ServiceReward(term.rule).empty() && service.address.empty()) {
+    return Refuse("reward.service.address", "is required: ", field, " is '", term.rule, "'");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckReward(const RewardSpec& reward) {
-  DTRPO_RETURN_IF_ERROR(VerifierRule("reward.verifier", reward.verifier));
-  for (size_t i = 0; i < reward.terms.size(); ++i) {
-    const std::string field = absl::StrCat("reward.terms[", i, "]");
-    DTRPO_RETURN_IF_ERROR(VerifierRule(absl::StrCat(field, ".verifier"), reward.terms[i].verifier));
-    DTRPO_RETURN_IF_ERROR(
-        InRange(absl::StrCat(field, ".weight"), reward.terms[i].weight, -1e6, 1e6));
+  const std::vector<reward::Term> terms = RewardTerms(reward);
+  for (size_t i = 0; i < terms.size(); ++i) {
+    const std::string field =
+        reward.terms.empty() ? "reward.verifier" : absl::StrCat("reward.terms[", i, "]");
+    DTRPO_RETURN_IF_ERROR(CheckTerm(field, terms[i], reward.service));
   }
+  const absl::Status sum = reward::Judge::Check(terms);
+  if (!sum.ok()) return Refuse("reward.terms", sum.message());
   DTRPO_RETURN_IF_ERROR(
       InRange("reward.service.timeout_ms", reward.service.timeout_ms, 1, 3600000));
   DTRPO_RETURN_IF_ERROR(
       InRange("reward.service.attempts", int64_t{reward.service.attempts}, 1, 1000));
   DTRPO_RETURN_IF_ERROR(InRange("reward.service.outage_ms", reward.service.outage_ms, 1, 86400000));
-  DTRPO_RETURN_IF_ERROR(
-      OneOf("reward.pairing", reward.pairing, {"best_worst", "correct_wrong", "length_balanced"}));
+  if (!reward::ParsePairing(reward.pairing)) {
+    return Refuse("reward.pairing", "'", reward.pairing, "' is none of ", reward::kPairings);
+  }
   DTRPO_RETURN_IF_ERROR(InRange("reward.min_gap", reward.min_gap, 0.0, 1e9));
   return InRange("reward.max_pairs_per_prompt", int64_t{reward.max_pairs_per_prompt}, 1, 512);
 }
@@ -240,7 +241,7 @@ absl::Status CheckReplay(const ReplaySpec& r) {
   return InRange("replay.samples_per_insert", r.samples_per_insert, 0.0, 1e6);
 }
 
-absl::Status CheckEvaluation(const EvaluationSpec& e) {
+absl::Status CheckEvaluation(const EvaluationSpec& e, const RewardServiceSpec& service) {
   DTRPO_RETURN_IF_ERROR(
       InRange("evaluation.every_versions", int64_t{e.every_versions}, 0, kMaxInt32));
   DTRPO_RETURN_IF_ERROR(InRange("evaluation.max_prompts", int64_t{e.max_prompts}, 0, kMaxInt32));
@@ -260,10 +261,24 @@ absl::Status CheckEvaluation(const EvaluationSpec& e) {
   }
   DTRPO_RETURN_IF_ERROR(InRange("evaluation.stop_after", int64_t{e.stop_after}, 0, kMaxInt32));
   if (!e.verifier.empty()) {
-    DTRPO_RETURN_IF_ERROR(VerifierRule("evaluation.verifier", e.verifier));
+    DTRPO_RETURN_IF_ERROR(CheckTerm("evaluation.verifier", {e.verifier, 1}, service));
   }
   if (e.unmask.empty()) return absl::OkStatus();
   return UnmaskRule("evaluation.unmask", e.unmask);
+}
+
+// What a file may say and no fleet carries out yet: refused rather than ignored.
+absl::Status CheckCarriedOut(const JobSpec& spec) {
+  constexpr absl::string_view kOnlyTool =
+      "jobs can't carry it out yet; `dtrpo eval` does, on one machine";
+  const EvaluationSpec& e = spec.evaluation;
+  if (spec.kind == JobKind::kEval) return Refuse("kind", "eval: ", kOnlyTool);
+  if (e.layout != "prompts") return Refuse("evaluation.layout", e.layout, ": ", kOnlyTool);
+  if (!e.prompt_template.empty()) return Refuse("evaluation.template", kOnlyTool);
+  if (e.samples != 1) return Refuse("evaluation.samples", e.samples, ": ", kOnlyTool);
+  if (e.temperature != 0) return Refuse("evaluation.temperature", e.temperature, ": ", kOnlyTool);
+  if (!e.verifier.empty()) return Refuse("evaluation.verifier", kOnlyTool);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -276,9 +291,9 @@ absl::Status Validate(const JobSpec& spec) {
   DTRPO_RETURN_IF_ERROR(CheckSampling(spec.sampling));
   DTRPO_RETURN_IF_ERROR(CheckReward(spec.reward));
   DTRPO_RETURN_IF_ERROR(CheckObjective(spec.objective));
-  DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation));
+  DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation, spec.reward.service));
   DTRPO_RETURN_IF_ERROR(Path("output", spec.output, true));
-  if (spec.kind == JobKind::kEval) return absl::OkStatus();  // no learner, no store
+  DTRPO_RETURN_IF_ERROR(CheckCarriedOut(spec));
   DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckTrainedParts(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckReplay(spec.replay));

@@ -49,6 +49,14 @@ absl::StatusOr<std::vector<int32_t>> ReadPromptTokens(const Json& record,
   return tokens;
 }
 
+// Empty for token ids.
+std::string PromptText(const Json& record) {
+  const auto prompt = record.find("prompt");
+  if (prompt != record.end()) return prompt->get<std::string>();
+  const auto messages = record.find("messages");
+  return messages == record.end() ? "" : messages->back().value("content", "");
+}
+
 absl::StatusOr<std::string> ReadAnswer(const Json& record, const std::string& field) {
   const auto answer = record.find(field);
   if (answer == record.end()) return BadField(field, "missing");
@@ -66,6 +74,7 @@ absl::StatusOr<Prompt> ParsePromptLine(absl::string_view line, const PromptEncod
   Prompt prompt;
   DTRPO_ASSIGN_OR_RETURN(prompt.id, ReadId(record));
   DTRPO_ASSIGN_OR_RETURN(prompt.tokens, ReadPromptTokens(record, encoder, vocabulary_size));
+  prompt.text = PromptText(record);
   if (!answer_field.empty()) {
     DTRPO_ASSIGN_OR_RETURN(prompt.answer, ReadAnswer(record, answer_field));
   }

@@ -18,6 +18,7 @@ namespace dtrpo::text {
 struct Prompt {
   std::string id;
   std::vector<int32_t> tokens;  // not empty
+  std::string text;             // without the chat template; of messages the last one's content
   std::string answer;           // a number is taken as it is written; empty unless it was asked for
   int64_t line = 0;             // from 1
 };

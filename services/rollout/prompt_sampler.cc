@@ -7,8 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/reward/pair_builder.h"
-#include "common/text/prompt_file.h"
+#include "common/job/reward_terms.h"
 #include "common/trajectory/block_layout.h"
 #include "common/trajectory/ids.h"
 #include "common/trajectory/state_at.h"
@@ -67,26 +66,27 @@ trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool
 PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
                              const checkpoint::ModelDescriptor& descriptor,
                              const BatchLimits& batch, text::PromptEncoder encoder,
-                             std::unique_ptr<reward::Verifier> verifier,
-                             const RolloutMetrics* metrics)
+                             std::unique_ptr<reward::Judge> judge, const RolloutMetrics* metrics)
     : job_id_(std::move(job_id)),
       spec_(spec),
       descriptor_(descriptor),
       batch_(batch),
       encoder_(std::make_shared<const text::PromptEncoder>(std::move(encoder))),
-      verifier_(std::move(verifier)),
+      judge_(std::move(judge)),
+      pair_options_{.pairing = *reward::ParsePairing(spec.reward.pairing),
+                    .min_gap = spec.reward.min_gap,
+                    .max_pairs = spec.reward.max_pairs_per_prompt},
       metrics_(metrics) {}
 
 absl::StatusOr<std::unique_ptr<PromptSampler>> PromptSampler::Create(
     std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-    const BatchLimits& batch, const RolloutMetrics* metrics) {
+    const BatchLimits& batch, reward::RemoteReward* service, const RolloutMetrics* metrics) {
   DTRPO_ASSIGN_OR_RETURN(text::PromptEncoder encoder,
                          text::PromptEncoder::Load(spec.model.path, spec.data.apply_chat_template));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Verifier> verifier,
-                         reward::Verifier::Create(spec.reward.verifier));
-  return std::unique_ptr<PromptSampler>(new PromptSampler(std::move(job_id), spec, descriptor,
-                                                          batch, std::move(encoder),
-                                                          std::move(verifier), metrics));
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Judge> judge,
+                         reward::Judge::Create(job::RewardTerms(spec.reward), service));
+  return std::unique_ptr<PromptSampler>(new PromptSampler(
+      std::move(job_id), spec, descriptor, batch, std::move(encoder), std::move(judge), metrics));
 }
 
 diffusion::SamplerOptions PromptSampler::Options(bool evaluate, int64_t version) const {
@@ -105,21 +105,25 @@ std::string PromptSampler::TrajectoryId(const PromptTask& task, int64_t version,
   return trajectory::TrajectoryId(job, task.epoch, task.prompt_index, task.prompt_attempt, sample);
 }
 
-absl::StatusOr<std::vector<PromptResult>> PromptSampler::Run(
-    const model::Transformer& policy, int64_t version, absl::Span<const PromptTask> tasks,
-    const std::function<bool()>& keep_going) {
-  std::vector<PromptResult> results(tasks.size());
-  std::vector<text::Prompt> prompts(tasks.size());
+absl::StatusOr<SampledPrompts> PromptSampler::Sample(const model::Transformer& policy,
+                                                     int64_t version,
+                                                     absl::Span<const PromptTask> tasks,
+                                                     const std::function<bool()>& keep_going) {
+  SampledPrompts sampled = {.tasks = {tasks.begin(), tasks.end()},
+                            .prompts = std::vector<text::Prompt>(tasks.size()),
+                            .samples = {},
+                            .results = std::vector<PromptResult>(tasks.size())};
   std::vector<diffusion::SampleRequest> requests;
   for (size_t i = 0; i < tasks.size(); ++i) {
     absl::StatusOr<text::Prompt> prompt = text::ParsePromptLine(
         tasks[i].prompt_json, *encoder_, descriptor_.vocab_size, spec_.data.answer_field);
-    results[i].status = prompt.status();
+    sampled.results[i].status = prompt.status();
     if (!prompt.ok()) continue;
-    prompts[i] = *std::move(prompt);
+    sampled.prompts[i] = *std::move(prompt);
     for (int32_t sample = 0; sample < SamplesOf(tasks[i]); ++sample) {
       const std::string id = TrajectoryId(tasks[i], version, sample);
-      requests.push_back({id, prompts[i].tokens, trajectory::TrajectorySeed(spec_.seed, id)});
+      requests.push_back(
+          {id, sampled.prompts[i].tokens, trajectory::TrajectorySeed(spec_.seed, id)});
     }
   }
   const bool evaluate = !tasks.empty() && tasks.front().evaluate;
@@ -127,42 +131,97 @@ absl::StatusOr<std::vector<PromptResult>> PromptSampler::Run(
                          diffusion::BlockSampler::Create(&policy, Options(evaluate, version)));
   DTRPO_ASSIGN_OR_RETURN(std::vector<trajectory::Trajectory> trajectories,
                          sampler->Sample(requests, keep_going));
-  metrics_->forwards->Increment(static_cast<double>(sampler->statistics().forwards));
-
+  const diffusion::SampleStatistics& statistics = sampler->statistics();
+  metrics_->forwards->Increment(static_cast<double>(statistics.forwards));
+  if (statistics.forwards > 0) {
+    metrics_->batch_fill_ratio->Observe(static_cast<double>(statistics.sequence_forwards) /
+                                        static_cast<double>(statistics.forwards) /
+                                        batch_.sequences);
+  }
   auto next = std::make_move_iterator(trajectories.begin());
   for (size_t i = 0; i < tasks.size(); ++i) {
-    if (!results[i].status.ok()) continue;
-    std::vector<trajectory::Trajectory> samples(next, next + SamplesOf(tasks[i]));
-    next += SamplesOf(tasks[i]);
-    if (absl::Status status = Judge(tasks[i], prompts[i].answer, std::move(samples), results[i]);
-        !status.ok()) {
-      results[i] = {.status = std::move(status), .pairs = {}, .kept = {}};
+    const int32_t count = sampled.results[i].status.ok() ? SamplesOf(tasks[i]) : 0;
+    sampled.samples.emplace_back(next, next + count);
+    next += count;
+  }
+  return sampled;
+}
+
+std::vector<PromptResult> PromptSampler::Judge(SampledPrompts sampled,
+                                               const std::function<bool()>& keep_going) const {
+  std::vector<PromptResult>& results = sampled.results;
+  std::vector<reward::Question> questions(sampled.tasks.size());
+  std::vector<reward::AnsweredQuestion> items;
+  for (size_t i = 0; i < sampled.tasks.size(); ++i) {
+    text::Prompt& prompt = sampled.prompts[i];
+    questions[i] = {prompt.id, std::move(prompt.text), std::move(prompt.answer),
+                    sampled.tasks[i].prompt_json};
+    for (trajectory::Trajectory& t : sampled.samples[i]) {
+      absl::StatusOr<std::string> text = encoder_->Decode(AnswerTokens(t));
+      if (text.ok()) t.text = *std::move(text);
+      if (!text.ok()) results[i].status = text.status();
+      items.push_back({&questions[i], {t.text, Finished(t), trajectory::TargetCount(t)}});
     }
-    metrics_->generated_tokens->Increment(static_cast<double>(results[i].tokens));
-    metrics_->samples->Increment(static_cast<double>(results[i].samples));
-    metrics_->sequence_forwards->Increment(static_cast<double>(results[i].forwards));
+  }
+  reward::Judgements judgements = judge_->JudgeAll(items, keep_going);
+  auto next = judgements.begin();
+  for (size_t i = 0; i < sampled.tasks.size(); ++i) {
+    if (!results[i].status.ok()) {
+      next += static_cast<int64_t>(sampled.samples[i].size());
+      continue;
+    }
+    PromptResult& result = results[i];
+    if (absl::Status status = Finish(sampled.tasks[i], questions[i].expected,
+                                     std::move(sampled.samples[i]), next, result);
+        !status.ok()) {
+      PromptResult failed;
+      failed.status = std::move(status);
+      failed.failed_samples = result.failed_samples;
+      failed.sample_error = std::move(result.sample_error);
+      result = std::move(failed);
+      if (!absl::IsCancelled(result.status)) metrics_->judge_failures->Increment();
+    }
+    metrics_->generated_tokens->Increment(static_cast<double>(result.tokens));
+    metrics_->samples->Increment(static_cast<double>(result.samples));
+    metrics_->sequence_forwards->Increment(static_cast<double>(result.forwards));
+    metrics_->failed_samples->Increment(static_cast<double>(result.failed_samples));
   }
   return results;
 }
 
-absl::Status PromptSampler::Judge(const PromptTask& task, const std::string& expected,
-                                  std::vector<trajectory::Trajectory> samples,
-                                  PromptResult& result) const {
+absl::Status PromptSampler::Finish(const PromptTask& task, const std::string& expected,
+                                   std::vector<trajectory::Trajectory> samples,
+                                   reward::Judgements::iterator& next, PromptResult& result) const {
+  std::vector<trajectory::Trajectory> judged;
+  std::vector<bool> right;
+  absl::Status failure;
   for (trajectory::Trajectory& t : samples) {
-    DTRPO_ASSIGN_OR_RETURN(t.text, encoder_->Decode(AnswerTokens(t)));
-    DTRPO_ASSIGN_OR_RETURN(
-        reward::Judgement judgement,
-        verifier_->Judge({t.text, Finished(t), trajectory::TargetCount(t)}, expected));
-    if (task.evaluate) result.correct = judgement.correct;
-    t.reward = judgement.reward;
-    t.reward_reason = std::move(judgement.reason);
-    result.samples += 1;
+    absl::StatusOr<reward::Judgement> judgement = std::move(*next++);
+    const int64_t forwards = ForwardsOf(t);
     result.tokens += trajectory::TargetCount(t);
-    result.forwards += ForwardsOf(t);
+    result.forwards += forwards;
+    if (!judgement.ok()) {
+      failure = judgement.status();
+      if (!absl::IsCancelled(failure)) {
+        ++result.failed_samples;
+        result.sample_error = std::string(failure.message());
+      }
+      continue;
+    }
+    metrics_->Judged(task.evaluate, judgement->correct, judgement->reward,
+                     trajectory::TargetCount(t), forwards);
+    t.reward = judgement->reward;
+    t.reward_reason = std::move(judgement->reason);
+    result.samples += 1;
+    result.right_samples += judgement->correct ? 1 : 0;
     result.reward_sum += t.reward;
+    right.push_back(judgement->correct);
+    judged.push_back(std::move(t));
   }
+  if (absl::IsCancelled(failure) || judged.size() < (task.evaluate ? 1 : 2)) return failure;
   if (task.evaluate) {
-    const trajectory::Trajectory& t = samples.front();
+    const trajectory::Trajectory& t = judged.front();
+    result.correct = right.front();
     if (task.keep_sample) {
       DTRPO_ASSIGN_OR_RETURN(result.kept.prompt, encoder_->Decode(t.prompt_tokens));
       DTRPO_ASSIGN_OR_RETURN(result.kept.denoising, Denoising(t));
@@ -171,13 +230,13 @@ absl::Status PromptSampler::Judge(const PromptTask& task, const std::string& exp
     }
     return absl::OkStatus();
   }
+  metrics_->Answers(result.right_samples, result.samples)->Increment();
   int32_t number = 0;
-  for (const reward::PairChoice& choice :
-       reward::BuildPairs(samples, spec_.reward.min_gap, spec_.reward.max_pairs_per_prompt)) {
+  for (const reward::PairChoice& choice : reward::BuildPairs(judged, right, pair_options_)) {
     result.pairs.push_back({.id = trajectory::PairId(job_id_, task.epoch, task.prompt_index,
                                                      task.prompt_attempt, number++),
-                            .chosen = samples[choice.chosen],
-                            .rejected = samples[choice.rejected]});
+                            .chosen = judged[choice.chosen],
+                            .rejected = judged[choice.rejected]});
   }
   return absl::OkStatus();
 }

@@ -1,7 +1,9 @@
 // Thread safety: one thread at a time.
 //
-// What a rollout does with leased prompts, without any network: encode, sample, decode, judge,
-// pair. One call takes prompts of one kind and one weights version, so that they share forwards.
+// What a rollout does with leased prompts: encode, sample, decode, judge, pair. One call takes
+// prompts of one kind and one weights version, so that they share forwards. Judge() may run on
+// another thread than Sample(), so that a reward service's answers needn't be waited for between
+// two rounds of forwards.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +19,10 @@
 #include "common/diffusion/block_sampler.h"
 #include "common/job/job_spec.h"
 #include "common/model/transformer.h"
-#include "common/reward/verifier.h"
+#include "common/reward/judge.h"
+#include "common/reward/pair_builder.h"
 #include "common/text/prompt_encoder.h"
+#include "common/text/prompt_file.h"
 #include "common/trajectory/trajectory.h"
 #include "services/rollout/rollout_metrics.h"
 
@@ -41,12 +45,23 @@ struct KeptSample {
 struct PromptResult {
   absl::Status status;  // not OK: the prompt couldn't be sampled or judged, and nothing else is set
   std::vector<trajectory::PreferencePair> pairs;
-  int64_t samples = 0;
-  int64_t tokens = 0;    // targets
-  int64_t forwards = 0;  // its sequences' share of forwards (NFE)
+  int64_t samples = 0;         // that have a reward
+  int64_t right_samples = 0;   // of these
+  int64_t failed_samples = 0;  // put aside: their reward failed
+  std::string sample_error;    // why, of the last one
+  int64_t tokens = 0;          // targets of all samples
+  int64_t forwards = 0;        // its sequences' share of forwards (NFE)
   double reward_sum = 0;
   bool correct = false;  // evaluate
   KeptSample kept;       // keep_sample
+};
+
+// What was sampled and isn't judged yet.
+struct SampledPrompts {
+  std::vector<PromptTask> tasks;
+  std::vector<text::Prompt> prompts;                         // of each task
+  std::vector<std::vector<trajectory::Trajectory>> samples;  // of each task
+  std::vector<PromptResult> results;                         // status: of what can't be sampled
 };
 
 inline constexpr char kMaskSign[] = "░";
@@ -62,23 +77,31 @@ struct BatchLimits {
 
 class PromptSampler {
  public:
-  // Everything passed in outlives the sampler. INVALID_ARGUMENT naming what in the job makes no
-  // sense.
+  // Everything passed in outlives the sampler; `service` is null for a job that asks none.
+  // INVALID_ARGUMENT naming what in the job makes no sense.
   static absl::StatusOr<std::unique_ptr<PromptSampler>> Create(
       std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-      const BatchLimits& batch, const RolloutMetrics* metrics);
+      const BatchLimits& batch, reward::RemoteReward* service, const RolloutMetrics* metrics);
 
   const std::shared_ptr<const text::PromptEncoder>& encoder() const { return encoder_; }
 
-  // One result per task, in order. CANCELLED when keep_going says no.
-  absl::StatusOr<std::vector<PromptResult>> Run(const model::Transformer& policy, int64_t version,
-                                                absl::Span<const PromptTask> tasks,
-                                                const std::function<bool()>& keep_going);
+  // CANCELLED when keep_going says no.
+  absl::StatusOr<SampledPrompts> Sample(const model::Transformer& policy, int64_t version,
+                                        absl::Span<const PromptTask> tasks,
+                                        const std::function<bool()>& keep_going);
+  // One result per task, in order; CANCELLED those that were under way when keep_going said no. A
+  // sample whose reward fails is put aside; a prompt fails when too few are left: below two, or one
+  // of an evaluation. Thread safety: may run beside everything else.
+  std::vector<PromptResult> Judge(SampledPrompts sampled,
+                                  const std::function<bool()>& keep_going) const;
+
+  // Judge() takes its time, without using the cores.
+  bool asks_service() const { return judge_->asks_service(); }
 
  private:
   PromptSampler(std::string job_id, const job::JobSpec& spec,
                 const checkpoint::ModelDescriptor& descriptor, const BatchLimits& batch,
-                text::PromptEncoder encoder, std::unique_ptr<reward::Verifier> verifier,
+                text::PromptEncoder encoder, std::unique_ptr<reward::Judge> judge,
                 const RolloutMetrics* metrics);
 
   diffusion::SamplerOptions Options(bool evaluate, int64_t version) const;
@@ -86,9 +109,10 @@ class PromptSampler {
     return task.evaluate ? 1 : spec_.sampling.samples_per_prompt;
   }
   std::string TrajectoryId(const PromptTask& task, int64_t version, int32_t sample) const;
-  // Decodes and judges the samples of one prompt, and builds its pairs.
-  absl::Status Judge(const PromptTask& task, const std::string& expected,
-                     std::vector<trajectory::Trajectory> samples, PromptResult& result) const;
+  // Takes the judgements, from `next` on, of one prompt's samples, and builds its pairs.
+  absl::Status Finish(const PromptTask& task, const std::string& expected,
+                      std::vector<trajectory::Trajectory> samples,
+                      reward::Judgements::iterator& next, PromptResult& result) const;
   absl::StatusOr<std::vector<std::string>> Denoising(const trajectory::Trajectory& t) const;
 
   const std::string job_id_;
@@ -96,7 +120,8 @@ class PromptSampler {
   const checkpoint::ModelDescriptor descriptor_;
   const BatchLimits batch_;
   const std::shared_ptr<const text::PromptEncoder> encoder_;
-  const std::unique_ptr<reward::Verifier> verifier_;
+  const std::unique_ptr<reward::Judge> judge_;
+  const reward::PairOptions pair_options_;
   const RolloutMetrics* const metrics_;
 };
 

@@ -13,6 +13,26 @@ base::Counter* GenerateCalls(base::MetricsRegistry* registry, const char* outcom
                               "Generate calls by how they ended.", {{"outcome", outcome}});
 }
 
+base::Counter* JudgedSamples(base::MetricsRegistry* registry, const char* purpose,
+                             const char* outcome) {
+  return registry->GetCounter("dtrpo_rollout_judged_samples_total",
+                              "Samples by what they were for and what the verifier said.",
+                              {{"purpose", purpose}, {"outcome", outcome}});
+}
+
+base::Counter* JudgedPrompts(base::MetricsRegistry* registry, const char* answers) {
+  return registry->GetCounter("dtrpo_rollout_judged_prompts_total",
+                              "Training prompts by their answers: all right, all wrong or mixed.",
+                              {{"answers", answers}});
+}
+
+base::Histogram* PushSeconds(base::MetricsRegistry* registry, const char* phase) {
+  return registry->GetHistogram("dtrpo_rollout_weights_push_seconds",
+                                "A pushed weights version by phase: chunks received, the whole "
+                                "checked, the version installed.",
+                                base::LatencyBuckets(), {{"phase", phase}});
+}
+
 }  // namespace
 
 RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
@@ -38,9 +58,23 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
           registry->GetHistogram("dtrpo_rollout_insert_wait_seconds",
                                  "Time until replay confirmed one prompt, back-pressure included.",
                                  base::LatencyBuckets())),
-      weights_receive_seconds(registry->GetHistogram("dtrpo_rollout_weights_receive_seconds",
-                                                     "Receiving and checking one weights version.",
-                                                     base::LatencyBuckets())),
+      batch_fill_ratio(registry->GetHistogram(
+          "dtrpo_rollout_batch_fill_ratio",
+          "Mean number of sequences in a forward of a round, as a share of batch_sequences.",
+          {0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0})),
+      leased_prompts(registry->GetGauge("dtrpo_rollout_leased_prompts",
+                                        "Prompts in hand: leased and not reported yet.")),
+      failed_samples(registry->GetCounter(
+          "dtrpo_rollout_failed_samples_total",
+          "Samples put aside because their reward failed, timed out or was no number.")),
+      reward_failed_calls(registry->GetCounter(
+          "dtrpo_rollout_reward_failed_calls_total",
+          "Calls of reward services that failed, or left answers without a reward.")),
+      judge_failures(registry->GetCounter("dtrpo_rollout_judge_failures_total",
+                                          "Prompts whose samples couldn't be judged.")),
+      weights_receive_seconds(PushSeconds(registry, "receive")),
+      weights_check_seconds(PushSeconds(registry, "check")),
+      weights_install_seconds(PushSeconds(registry, "install")),
       weights_received_bytes(registry->GetCounter("dtrpo_rollout_weights_received_bytes_total",
                                                   "Bytes of weights received.")),
       weights_refused(registry->GetCounter("dtrpo_rollout_weights_refused_total",
@@ -49,6 +83,9 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
           registry->GetGauge("dtrpo_rollout_weights_version", "Weights version that serves.")),
       weights_lag_versions(registry->GetGauge("dtrpo_rollout_weights_lag_versions",
                                               "Versions behind the newest published one.")),
+      weights_held_count(registry->GetGauge("dtrpo_rollout_weights_held_count",
+                                            "Weights versions in memory: the newest one, and those "
+                                            "that evaluations are pinned to.")),
       generate_answered(GenerateCalls(registry, "answered")),
       generate_refused(GenerateCalls(registry, "refused")),
       generate_cancelled(GenerateCalls(registry, "cancelled")),
@@ -59,6 +96,40 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
                                               "Answering one Generate call that wasn't refused.",
                                               base::LatencyBuckets())),
       generate_running(
-          registry->GetGauge("dtrpo_rollout_generate_running", "Generate calls that run now.")) {}
+          registry->GetGauge("dtrpo_rollout_generate_running", "Generate calls that run now.")),
+      generate_limit(registry->GetGauge("dtrpo_rollout_generate_limit",
+                                        "Generate calls that may run at once.")),
+      all_right_(JudgedPrompts(registry, "all_right")),
+      all_wrong_(JudgedPrompts(registry, "all_wrong")),
+      mixed_(JudgedPrompts(registry, "mixed")),
+      train_correct_(JudgedSamples(registry, "train", "correct")),
+      train_wrong_(JudgedSamples(registry, "train", "wrong")),
+      evaluate_correct_(JudgedSamples(registry, "evaluate", "correct")),
+      evaluate_wrong_(JudgedSamples(registry, "evaluate", "wrong")),
+      sample_reward_(registry->GetHistogram("dtrpo_rollout_sample_reward",
+                                            "Rewards of training samples.",
+                                            {-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.5, 2})),
+      sample_tokens_(registry->GetHistogram("dtrpo_rollout_sample_tokens",
+                                            "Target tokens of a sample.",
+                                            base::ExponentialBuckets(1, 2, 15))),
+      sample_forwards_(registry->GetHistogram("dtrpo_rollout_sample_forwards",
+                                              "Denoising steps of a sample, and the clean passes "
+                                              "that end its blocks.",
+                                              base::ExponentialBuckets(1, 2, 15))),
+      sample_tokens_per_forward_(registry->GetHistogram(
+          "dtrpo_rollout_sample_tokens_per_forward", "Tokens that a forward of a sample unmasked.",
+          {0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 16, 32})) {}
+
+void RolloutMetrics::Judged(bool evaluate, bool correct, double reward, int64_t tokens,
+                            int64_t forwards) const {
+  (evaluate  ? correct ? evaluate_correct_ : evaluate_wrong_
+   : correct ? train_correct_
+             : train_wrong_)
+      ->Increment();
+  if (!evaluate) sample_reward_->Observe(reward);
+  sample_tokens_->Observe(static_cast<double>(tokens));
+  sample_forwards_->Observe(static_cast<double>(forwards));
+  sample_tokens_per_forward_->Observe(static_cast<double>(tokens) / static_cast<double>(forwards));
+}
 
 }  // namespace dtrpo::rollout

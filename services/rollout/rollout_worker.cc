@@ -88,6 +88,7 @@ void RolloutWorker::Follow(const v1::Assignment& assignment) {
     if (version >= assignment.newest_version()) keep.push_back(version);
   }
   deps_.versions->KeepOnly(keep);
+  deps_.metrics->weights_held_count->Set(static_cast<double>(deps_.versions->Held().size()));
   deps_.metrics->weights_lag_versions->Set(static_cast<double>(
       std::max<int64_t>(0, assignment.newest_version() - deps_.versions->NewestVersion())));
 }
@@ -98,22 +99,33 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
                          wire::AssignedJob(assignment, options_.data_roots));
   auto session = std::make_unique<Session>();
   session->job.set_job_id(assignment.job().job_id());
-  DTRPO_ASSIGN_OR_RETURN(const auto shards, deps_.channels->CreateAll({assignment.replay().begin(),
-                                                                       assignment.replay().end()}));
   wire::ClientOptions client;
   client.target = "replay";
   client.waits = deps_.waits;
   client.stop = &stop_;
-  DTRPO_ASSIGN_OR_RETURN(session->replay, wire::MakeReplayClient(shards, client));
+  DTRPO_ASSIGN_OR_RETURN(
+      session->replay,
+      wire::ConnectReplay(*deps_.channels, {assignment.replay().begin(), assignment.replay().end()},
+                          client));
 
   DTRPO_ASSIGN_OR_RETURN(
       const checkpoint::CheckpointFolder folder,
       checkpoint::CheckpointFolder::Open(
           spec.model.path, checkpoint::GivenOverrides(spec.model.mask_token_id,
                                                       spec.model.block_size, spec.model.stop_ids)));
-  DTRPO_ASSIGN_OR_RETURN(session->sampler,
-                         PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(),
-                                               options_.batch, deps_.metrics));
+  if (const job::RewardServiceSpec& service = spec.reward.service; !service.address.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(const auto channel,
+                           deps_.channels->Create(service.address, {rpc::Role::kReward}));
+    wire::RewardClientOptions options = wire::RewardOptions(service);
+    options.job_id = session->job.job_id();
+    options.waits = deps_.waits;
+    options.failed_calls = deps_.metrics->reward_failed_calls;
+    session->service = wire::MakeRewardClient(channel, std::move(options));
+  }
+  DTRPO_ASSIGN_OR_RETURN(
+      session->sampler,
+      PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(), options_.batch,
+                            session->service.get(), deps_.metrics));
   DTRPO_ASSIGN_OR_RETURN(const BaseWeights base,
                          LoadBase(folder, session->job.job_id(), spec.model.dtype,
                                   TrainedPartsOf(spec), options_.device));
@@ -149,7 +161,7 @@ std::vector<v1::PromptLease> RolloutWorker::Lease(const Session& session) {
   *request.mutable_job() = session.job;
   request.set_worker_id(agent_->worker_id());
   request.set_max_prompts(options_.lease_prompts);
-  request.set_holds_no_lease(true);  // the ones before are reported, or given up
+  request.set_holds_no_lease(!session.holds_leases);  // else reported, or given up
   request.set_version(deps_.versions->NewestVersion());
   for (int64_t version : deps_.versions->Held()) request.add_versions_held(version);
   absl::StatusOr<v1::LeasePromptsResponse> response =
@@ -169,9 +181,13 @@ std::vector<v1::PromptLease> RolloutWorker::Lease(const Session& session) {
 v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& lease,
                                       PromptResult result) {
   if (!result.status.ok()) {
-    v1::PromptResult failed = ResultFor(lease, v1::PromptResult::FAILED);
-    failed.set_error(std::string(result.status.message()));
-    deps_.metrics->prompts_failed->Increment();
+    // A reward of that name, which the service doesn't know, is not found elsewhere either.
+    v1::PromptResult failed =
+        Failed(lease, absl::IsNotFound(result.status)
+                          ? absl::FailedPreconditionError(result.status.message())
+                          : result.status);
+    failed.set_failed_samples(result.failed_samples);
+    failed.set_sample_error(result.sample_error);
     return failed;
   }
   v1::PromptResult done = ResultFor(lease, v1::PromptResult::EVALUATED);
@@ -179,6 +195,9 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
   done.set_tokens(result.tokens);
   done.set_forwards(result.forwards);
   done.set_reward_sum(result.reward_sum);
+  done.set_right_samples(result.right_samples);
+  done.set_failed_samples(result.failed_samples);
+  done.set_sample_error(result.sample_error);
   if (lease.kind() == v1::EVALUATE) {
     done.set_correct(result.correct);
     if (lease.keep_sample()) {
@@ -231,7 +250,6 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
     const bool evaluate = lease.kind() == v1::EVALUATE;
     groups[{evaluate, evaluate ? lease.version() : newest}].push_back(lease);
   }
-  std::vector<v1::PromptResult> reports;
   for (auto& [key, group] : groups) {
     const auto& [evaluate, version] = key;
     SetState(session.job.job_id(), absl::StrCat(evaluate ? "evaluating " : "sampling ",
@@ -242,38 +260,65 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
       tasks.push_back(ToTask(lease));
     }
     const absl::Time started = deps_.clock->Now();
-    absl::StatusOr<std::vector<PromptResult>> results =
+    absl::StatusOr<SampledPrompts> sampled =
         absl::NotFoundError(absl::StrCat("version ", version, " isn't held any more"));
     if (const std::shared_ptr<const weights::Image> image =
             evaluate ? deps_.versions->Find(version) : newest_image;
         image != nullptr) {
       const absl::StatusOr<std::shared_ptr<const model::Transformer>> policy =
           session.policies->Get(image);
-      results = policy.ok() ? session.sampler->Run(**policy, version, tasks,
-                                                   [&, evaluate = evaluate] {
-                                                     return evaluate ? KeepGoing(session)
-                                                                     : KeepTraining(session);
-                                                   })
+      sampled = policy.ok() ? session.sampler->Sample(**policy, version, tasks,
+                                                      [&, evaluate = evaluate] {
+                                                        return evaluate ? KeepGoing(session)
+                                                                        : KeepTraining(session);
+                                                      })
                             : policy.status();
     }
     deps_.metrics->sample_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
-    if (!results.ok()) {
-      const bool returned =
-          absl::IsCancelled(results.status()) || absl::IsNotFound(results.status());
-      for (const v1::PromptLease& lease : group) {
-        v1::PromptResult& result = reports.emplace_back(
-            ResultFor(lease, returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED));
-        if (!returned) result.set_error(std::string(results.status().message()));
-        (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
-      }
+    if (!sampled.ok()) {
+      std::vector<v1::PromptResult> reports;
+      for (const v1::PromptLease& lease : group) reports.push_back(Failed(lease, sampled.status()));
+      ReportResults(session, reports);
       continue;
     }
-    for (size_t i = 0; i < group.size(); ++i) {
-      reports.push_back(Store(session, group[i], std::move((*results)[i])));
-      base::HitFaultPoint("rollout.after_insert").IgnoreError();
+    session.AwaitJudged();
+    if (!session.sampler->asks_service()) {
+      Finish(session, group, *std::move(sampled));
+      continue;
     }
+    // The next prompts are sampled while the service judges these.
+    session.holds_leases = true;
+    session.judging = std::thread(
+        [this, &session, leases = std::move(group), sampled = *std::move(sampled)]() mutable {
+          Finish(session, leases, std::move(sampled));
+          session.holds_leases = false;
+        });
+  }
+}
+
+void RolloutWorker::Finish(Session& session, const std::vector<v1::PromptLease>& leases,
+                           SampledPrompts sampled) {
+  const bool evaluate = leases.front().kind() == v1::EVALUATE;
+  std::vector<PromptResult> results = session.sampler->Judge(
+      std::move(sampled),
+      [this, &session, evaluate] { return evaluate ? KeepGoing(session) : KeepTraining(session); });
+  std::vector<v1::PromptResult> reports;
+  for (size_t i = 0; i < leases.size(); ++i) {
+    reports.push_back(Store(session, leases[i], std::move(results[i])));
+    base::HitFaultPoint("rollout.after_insert").IgnoreError();
   }
   ReportResults(session, reports);
+}
+
+// What isn't wanted any more, or can't be done here, is returned: another may do it.
+v1::PromptResult RolloutWorker::Failed(const v1::PromptLease& lease,
+                                       const absl::Status& why) const {
+  const bool returned = absl::IsCancelled(why) || absl::IsNotFound(why);
+  v1::PromptResult result =
+      ResultFor(lease, returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
+  if (!returned) result.set_error(std::string(why.message()));
+  (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
+  return result;
 }
 
 // Until the coordinator has it: an evaluation's result is nowhere else. A leaving process tries
@@ -303,7 +348,10 @@ void RolloutWorker::ReportResults(const Session& session,
 void RolloutWorker::WorkOnce(Session& session) {
   session.policies->KeepOnly(deps_.versions->Held());
   const std::vector<v1::PromptLease> leases = Lease(session);
-  if (!leases.empty()) Process(session, leases);
+  if (leases.empty()) return;
+  deps_.metrics->leased_prompts->Set(static_cast<double>(leases.size()));
+  Process(session, leases);
+  deps_.metrics->leased_prompts->Set(0);
 }
 
 void RolloutWorker::Run() {

@@ -7,9 +7,11 @@
 // repeated insert stores nothing.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,6 +23,7 @@
 #include "common/rpc/channel_factory.h"
 #include "common/weights/version_store.h"
 #include "common/wire/replay_client.h"
+#include "common/wire/reward_client.h"
 #include "common/wire/worker_agent.h"
 #include "common/wire/worker_client.h"
 #include "services/rollout/policy_cache.h"
@@ -62,16 +65,26 @@ class RolloutWorker {
  private:
   // What is loaded for one job.
   struct Session {
+    ~Session() { AwaitJudged(); }
+    void AwaitJudged() {
+      if (judging.joinable()) judging.join();
+    }
     v1::JobRef job;
+    std::unique_ptr<reward::RemoteReward> service;  // null: the job asks none
     std::unique_ptr<wire::ReplayClient> replay;
     std::unique_ptr<PromptSampler> sampler;
     std::shared_ptr<PolicyCache> policies;
+    std::thread judging;  // of one group of prompts, while the next one is sampled
+    std::atomic<bool> holds_leases = false;  // that are being judged
   };
   absl::StatusOr<std::unique_ptr<Session>> Open(const v1::Assignment& assignment);
   // One lease, and everything that follows from it.
   void WorkOnce(Session& session);
   std::vector<v1::PromptLease> Lease(const Session& session);
   void Process(Session& session, const std::vector<v1::PromptLease>& leases);
+  // Everything that follows sampling: judges, stores and reports.
+  void Finish(Session& session, const std::vector<v1::PromptLease>& leases, SampledPrompts sampled);
+  v1::PromptResult Failed(const v1::PromptLease& lease, const absl::Status& why) const;
   v1::PromptResult Store(Session& session, const v1::PromptLease& lease, PromptResult result);
   void ReportResults(const Session& session, const std::vector<v1::PromptResult>& results);
   // The job is still this worker's, and the process isn't leaving.

@@ -85,7 +85,9 @@ class TextGenerator::Admission {
 TextGenerator::TextGenerator(Limits limits, const ServedJobSlot* job,
                              const weights::VersionStore* versions, base::Clock* clock,
                              const RolloutMetrics* metrics)
-    : limits_(limits), job_(job), versions_(versions), clock_(clock), metrics_(metrics) {}
+    : limits_(limits), job_(job), versions_(versions), clock_(clock), metrics_(metrics) {
+  metrics_->generate_limit->Set(limits_.calls);
+}
 
 absl::Status TextGenerator::Admit() {
   absl::MutexLock lock(&mutex_);

@@ -115,9 +115,13 @@ absl::Status WeightsService::Receive(grpc::ServerReader<v1::PushWeightsRequest>*
     DTRPO_RETURN_IF_ERROR(staging.AddChunk(chunk.index(), chunk.data(), chunk.crc32c()));
   }
   DTRPO_FAULT_POINT("rollout.before_swap");
+  const absl::Time received = clock_->Now();
   DTRPO_ASSIGN_OR_RETURN(std::shared_ptr<const weights::Image> image, staging.Finish());
+  const absl::Time checked = clock_->Now();
   DTRPO_RETURN_IF_ERROR(versions_->Install(std::move(image)));
-  metrics_->weights_receive_seconds->Observe(absl::ToDoubleSeconds(clock_->Now() - started));
+  metrics_->weights_receive_seconds->Observe(absl::ToDoubleSeconds(received - started));
+  metrics_->weights_check_seconds->Observe(absl::ToDoubleSeconds(checked - received));
+  metrics_->weights_install_seconds->Observe(absl::ToDoubleSeconds(clock_->Now() - checked));
   metrics_->weights_received_bytes->Increment(static_cast<double>(manifest.size_bytes));
   metrics_->weights_version->Set(static_cast<double>(manifest.version));
   response->set_serving_version(manifest.version);

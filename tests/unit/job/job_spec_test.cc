@@ -66,6 +66,21 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"sampling.max_new_tokens", [](JobSpec& s) { s.sampling.max_new_tokens = 0; }},
       {"sampling.samples_per_prompt", [](JobSpec& s) { s.sampling.samples_per_prompt = 1; }},
       {"reward.verifier", [](JobSpec& s) { s.reward.verifier = "judge"; }},
+      {"reward.service.address", [](JobSpec& s) { s.reward.verifier = "service:mine"; }},
+      {"reward.service.address",
+       [](JobSpec& s) {
+         s.reward.terms = {{"exact"}, {"service:x"}};
+       }},
+      {"reward.terms[1]",
+       [](JobSpec& s) {
+         s.reward.terms = {{"exact"}, {"judge"}};
+       }},
+      {"reward.terms[0]",
+       [](JobSpec& s) {
+         s.reward.terms = {{"exact", 1e9}};
+       }},
+      {"reward.terms", [](JobSpec& s) { s.reward.terms.resize(33, {"exact"}); }},
+      {"reward.pairing", [](JobSpec& s) { s.reward.pairing = "worst_best"; }},
       {"reward.min_gap", [](JobSpec& s) { s.reward.min_gap = -0.1; }},
       {"reward.max_pairs_per_prompt", [](JobSpec& s) { s.reward.max_pairs_per_prompt = 0; }},
       {"objective.beta", [](JobSpec& s) { s.objective.beta = 0; }},
@@ -133,6 +148,21 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"evaluation.max_prompts", [](JobSpec& s) { s.evaluation.max_prompts = -1; }},
       {"evaluation.show_samples", [](JobSpec& s) { s.evaluation.show_samples = -1; }},
       {"evaluation.unmask", [](JobSpec& s) { s.evaluation.unmask = "steps:x"; }},
+      // Known, and not carried out by jobs yet.
+      {"kind",
+       [](JobSpec& s) {
+         s.kind = JobKind::kEval;
+         s.data.heldout = "questions.jsonl";
+       }},
+      {"evaluation.layout", [](JobSpec& s) { s.evaluation.layout = "gsm8k"; }},
+      {"evaluation.template", [](JobSpec& s) { s.evaluation.prompt_template = "t.txt"; }},
+      {"evaluation.samples",
+       [](JobSpec& s) {
+         s.evaluation.samples = 4;
+         s.evaluation.temperature = 1;
+       }},
+      {"evaluation.temperature", [](JobSpec& s) { s.evaluation.temperature = 1; }},
+      {"evaluation.verifier", [](JobSpec& s) { s.evaluation.verifier = "number"; }},
       {"replay.max_items", [](JobSpec& s) { s.replay.max_items = -1; }},
       {"replay.max_items", [](JobSpec& s) { s.replay.max_items = 10; }},
       {"replay.max_bytes", [](JobSpec& s) { s.replay.max_bytes = 1000; }},

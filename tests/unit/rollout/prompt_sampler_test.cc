@@ -39,11 +39,12 @@ class PromptSamplerTest : public ::testing::Test {
   std::vector<PromptResult> Run(const std::vector<PromptTask>& tasks, int64_t version = 3,
                                 int32_t batch_sequences = 64) {
     auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(),
-                                         {.sequences = batch_sequences}, &metrics_);
+                                         {.sequences = batch_sequences}, service_.get(), &metrics_);
     EXPECT_TRUE(sampler.ok()) << sampler.status();
-    auto results = (*sampler)->Run(*policy_, version, tasks, [] { return true; });
-    EXPECT_TRUE(results.ok()) << results.status();
-    return *std::move(results);
+    const auto keep_going = [] { return true; };
+    auto sampled = (*sampler)->Sample(*policy_, version, tasks, keep_going);
+    EXPECT_TRUE(sampled.ok()) << sampled.status();
+    return (*sampler)->Judge(*std::move(sampled), keep_going);
   }
 
   static PromptTask Train(int64_t index, const std::string& answer = "7") {
@@ -65,6 +66,7 @@ class PromptSamplerTest : public ::testing::Test {
   const std::string path_;
   int32_t seven_ = 0;
   job::JobSpec spec_;
+  std::unique_ptr<reward::RemoteReward> service_;
   base::FakeMetrics registry_;
   RolloutMetrics metrics_{&registry_};
   std::unique_ptr<model::Transformer> policy_;
@@ -187,19 +189,105 @@ TEST_F(PromptSamplerTest, NoPairIsMadeWhereAllAnswersAreWorthTheSame) {
 }
 
 TEST_F(PromptSamplerTest, SamplingEndsWhenItIsNotToGoOn) {
-  auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, &metrics_);
+  auto sampler =
+      PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, nullptr, &metrics_);
   ASSERT_TRUE(sampler.ok());
   int asked = 0;
   const std::vector<PromptTask> tasks = {Train(0)};
-  EXPECT_TRUE(
-      absl::IsCancelled((*sampler)->Run(*policy_, 0, tasks, [&] { return ++asked < 3; }).status()));
+  EXPECT_TRUE(absl::IsCancelled(
+      (*sampler)->Sample(*policy_, 0, tasks, [&] { return ++asked < 3; }).status()));
   EXPECT_EQ(asked, 3);
 }
 
 TEST_F(PromptSamplerTest, AnUnknownVerifierIsRefused) {
   spec_.reward.verifier = "oracle";
-  const auto sampler = PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, &metrics_);
+  const auto sampler =
+      PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, nullptr, &metrics_);
   EXPECT_THAT(std::string(sampler.status().message()), HasSubstr("oracle"));
+}
+
+// Right are sevens; what begins with two sevens fails, in prompt 1 all does.
+class MoodyService : public reward::RemoteReward {
+ public:
+  reward::Judgements JudgeAll(const std::string&, absl::Span<const reward::AnsweredQuestion> items,
+                              const reward::KeepGoing& keep_going) override {
+    reward::Judgements judgements;
+    for (const auto& [question, answer] : items) {
+      EXPECT_EQ(question->prompt, "3+4=");
+      EXPECT_THAT(question->data_json, HasSubstr(question->id));
+      if (!keep_going()) {
+        judgements.push_back(absl::CancelledError("over"));
+      } else if (question->id == "1" || absl::StartsWith(answer.text, "77")) {
+        judgements.push_back(absl::AbortedError("timed out"));
+      } else {
+        const bool right = answer.finished && answer.text == question->expected;
+        judgements.push_back(reward::Judgement{right ? 2.0 : 1.0, right, "moody"});
+      }
+    }
+    return judgements;
+  }
+};
+
+TEST_F(PromptSamplerTest, ASampleWhoseRewardFailsIsPutAsideAndIsInNoPairAndNoMean) {
+  service_ = std::make_unique<MoodyService>();
+  spec_.reward.verifier = "service:moody";
+  const std::vector<PromptResult> results = Run({Train(0), Train(1), Train(4), Evaluate(1, "7")});
+  int64_t failed = 0;
+  for (const size_t i : {0, 2}) {
+    const PromptResult& result = results[i];
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.samples + result.failed_samples, 8);
+    EXPECT_GE(result.reward_sum, result.samples) << "no reward here is below 1";
+    EXPECT_EQ(result.reward_sum, result.samples + result.right_samples);
+    for (const trajectory::PreferencePair& pair : result.pairs) {
+      EXPECT_EQ(pair.chosen.reward, 2);
+      EXPECT_EQ(pair.rejected.reward, 1);
+      EXPECT_EQ(pair.rejected.reward_reason, "moody");
+    }
+    failed += result.failed_samples;
+  }
+  EXPECT_GT(failed, 0);
+  EXPECT_EQ(results[0].failed_samples > 0, results[0].sample_error == "timed out");
+  EXPECT_EQ(results[1].status.message(), "timed out") << "too few are left";
+  EXPECT_EQ(results[1].failed_samples, 8);
+  EXPECT_EQ(results[3].status.message(), "timed out");
+  EXPECT_EQ(registry_.Value("dtrpo_rollout_failed_samples_total"),
+            static_cast<double>(failed + 8 + 1));
+}
+
+TEST_F(PromptSamplerTest, PromptsAreCountedByHowManyOfTheirAnswersAreRight) {
+  Run({Train(0), Train(1, "8")});
+  EXPECT_EQ(registry_.Value("dtrpo_rollout_judged_prompts_total", {{"answers", "mixed"}}), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_rollout_judged_prompts_total", {{"answers", "all_wrong"}}), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_rollout_judged_prompts_total", {{"answers", "all_right"}}), 0);
+}
+
+TEST_F(PromptSamplerTest, JudgingThatIsNotWantedAnyMoreHandsThePromptsBack) {
+  MoodyService service;
+  spec_.reward.verifier = "service:moody";
+  auto sampler =
+      PromptSampler::Create("add-1", spec_, policy_->descriptor(), {}, &service, &metrics_);
+  ASSERT_TRUE(sampler.ok()) << sampler.status();
+  EXPECT_TRUE((*sampler)->asks_service());
+  const std::vector<PromptTask> tasks = {Train(0)};
+  auto sampled = (*sampler)->Sample(*policy_, 0, tasks, [] { return true; });
+  ASSERT_TRUE(sampled.ok()) << sampled.status();
+  const auto results = (*sampler)->Judge(*std::move(sampled), [] { return false; });
+  EXPECT_TRUE(absl::IsCancelled(results[0].status)) << results[0].status;
+  EXPECT_EQ(results[0].failed_samples, 0);
+}
+
+// Each right answer makes a pair here, where best_worst needs as many wrong ones.
+TEST_F(PromptSamplerTest, ThePairingPolicyIsTheJobs) {
+  Load({{seven_, 0.0}, {kStop, 2.0}});  // mostly nothing, which is right
+  spec_.reward.max_pairs_per_prompt = 8;
+  const std::vector<PromptResult> plain = Run({Train(0, "")});
+  spec_.reward.pairing = "correct_wrong";
+  const std::vector<PromptResult> all = Run({Train(0, "")});
+  ASSERT_GT(all[0].right_samples, 4);
+  ASSERT_LT(all[0].right_samples, 8);
+  EXPECT_EQ(static_cast<int64_t>(all[0].pairs.size()), all[0].right_samples);
+  EXPECT_LT(plain[0].pairs.size(), all[0].pairs.size());
 }
 
 }  // namespace

@@ -68,13 +68,18 @@ absl::StatusOr<std::vector<trajectory::PreferencePair>> SampledPairs::Next(
   }
   DTRPO_ASSIGN_OR_RETURN(const std::vector<JudgedAnswer> judged,
                          JudgeAnswers(asked, answers, *verifier_));
-  for (size_t i = 0; i < answers.size(); ++i) answers[i].reward = judged[i].correct ? 1 : 0;
+  std::vector<bool> right;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    right.push_back(judged[i].correct);
+    answers[i].reward = right[i] ? 1 : 0;
+  }
 
   std::vector<trajectory::PreferencePair> pairs;
   for (size_t begin = 0; begin < answers.size(); begin += samples) {
     const auto group = absl::MakeConstSpan(answers).subspan(begin, samples);
     for (const reward::PairChoice& choice :
-         reward::BuildPairs(group, /*min_gap=*/0, options_.max_pairs_per_prompt)) {
+         reward::BuildPairs(group, {right.begin() + begin, right.begin() + begin + samples},
+                            {.max_pairs = options_.max_pairs_per_prompt})) {
       pairs.push_back({.id = group[choice.chosen].id,
                        .chosen = group[choice.chosen],
                        .rejected = group[choice.rejected]});
