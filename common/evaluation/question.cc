@@ -38,7 +38,9 @@ absl::StatusOr<Question> ReadLine(absl::string_view text, int64_t number, const 
                                                            ? DefaultTemplate(options.layout)
                                                            : options.prompt_template,
                                                        read.fields));
-  Json line = {{"id", question.id}, {"prompt", question.prompt}};
+  Json line = record;  // reward services read the published fields: tests, instructions
+  line["id"] = question.id;
+  line["prompt"] = question.prompt;
   if (!question.categories.empty()) line["category"] = question.categories;
   line[options.answer_field] = question.expected;
   question.line = line.dump(-1, ' ', false, Json::error_handler_t::replace);

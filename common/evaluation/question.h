@@ -25,9 +25,9 @@ struct Question {
   std::string id;
   std::vector<std::string> categories;  // it counts in each of them
   std::string prompt;                   // as shown: the text, or the JSON of messages or tokens
-  std::string expected;                 // what the verifier judges against
-  // The question as a line of a prompt file (common/text/prompt_file.h) with `expected` in the
-  // answer field: what samplers read, and what is kept of it.
+  std::string expected;  // what the verifier judges against, or in words what it checks
+  // The line as it was published, and as one of a prompt file (common/text/prompt_file.h): "id",
+  // "prompt" and the answer field say what is said above. Samplers and reward services read it.
   std::string line;
 };
 

@@ -32,4 +32,14 @@ std::string ArithmeticLines(const std::vector<ArithmeticProblem>& problems, bool
 // by ten (by hash): {"id": "47+8", "prompt": "47+8=", "chosen": "55", "rejected": "65"}.
 std::string ArithmeticPairLines(const std::vector<ArithmeticProblem>& problems);
 
+// The problems as word problems in the layout of GSM8K, with their kind and the bare sum beside
+// them:
+//   {"question": "Ann has 47 nuts and gets 8 more. How many nuts does Ann have now?",
+//    "answer": "47 + 8 = <<47+8=55>>55\n#### 55", "category": "more", "sum": "47+8"}
+std::string WordProblemLines(const std::vector<ArithmeticProblem>& problems, bool heldout);
+
+// The same questions as prompts to fine-tune on: {"id": "47+8", "prompt": "Ann ...", "answer":
+// "55"}.
+std::string WordPromptLines(const std::vector<ArithmeticProblem>& problems, bool heldout);
+
 }  // namespace dtrpo::tools

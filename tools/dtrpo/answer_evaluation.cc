@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/diffusion/unmask_policy.h"
+#include "common/reward/judge.h"
 #include "common/trajectory/ids.h"
 
 namespace dtrpo::tools {
@@ -17,7 +18,8 @@ std::string CheckUnmask(const std::string& spec) {
 }
 
 std::string CheckVerifier(const std::string& name) {
-  return std::string(reward::Verifier::Create(name).status().message());
+  const reward::Term term{name, 1};
+  return std::string(reward::Judge::Check({&term, 1}).message());
 }
 
 std::vector<text::Prompt> SpreadEvenly(const std::vector<text::Prompt>& prompts, int64_t limit) {

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "tools/dtrpo/certs_command.h"
 #include "tools/dtrpo/compare/compare_objectives_command.h"
+#include "tools/dtrpo/compare_command.h"
 #include "tools/dtrpo/eval_command.h"
 #include "tools/dtrpo/generate_command.h"
 #include "tools/dtrpo/make_arithmetic_command.h"
@@ -29,6 +30,7 @@ std::vector<std::unique_ptr<Subcommand>> Subcommands() {
   commands.push_back(std::make_unique<SftCommand>());
   commands.push_back(std::make_unique<TrainCommand>());
   commands.push_back(std::make_unique<EvalCommand>());
+  commands.push_back(std::make_unique<CompareCommand>());
   commands.push_back(std::make_unique<CompareObjectivesCommand>());
   commands.push_back(std::make_unique<MakeArithmeticCommand>());
   commands.push_back(std::make_unique<UpCommand>());

@@ -16,7 +16,8 @@ constexpr char kHelp[] = R"(Additions of two numbers from 0 to 99, one JSON line
   {"id": "47+8", "prompt": "47+8=", "answer": "55"}
 DIR/heldout.jsonl gets the tenth that a hash of the numbers picks, DIR/train.jsonl the rest: the
 same files every time. DIR/pairs.jsonl has the rest as preference pairs with a wrong answer each,
-for `dtrpo train`.
+for `dtrpo train`. With --words the sums are word problems: DIR/words_heldout.jsonl in the layout of
+GSM8K, for `dtrpo eval --layout gsm8k`, and DIR/words_train.jsonl as prompts for `dtrpo sft`.
 
 Example: dtrpo make-arithmetic --output DIR)";
 
@@ -27,6 +28,7 @@ void MakeArithmeticCommand::AddOptions(CLI::App* app) {
   app->add_option("--output", output_path_, "folder for train.jsonl, heldout.jsonl and pairs.jsonl")
       ->required()
       ->type_name("DIR");
+  app->add_flag("--words", words_, "word problems as well");
 }
 
 absl::Status MakeArithmeticCommand::Run() {
@@ -41,6 +43,14 @@ absl::Status MakeArithmeticCommand::Run() {
   }
   DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(
       files, base::JoinPath(output_path_, "pairs.jsonl"), ArithmeticPairLines(problems)));
+  if (words_) {
+    DTRPO_RETURN_IF_ERROR(
+        base::WriteFileAtomically(files, base::JoinPath(output_path_, "words_heldout.jsonl"),
+                                  WordProblemLines(problems, /*heldout=*/true)));
+    DTRPO_RETURN_IF_ERROR(
+        base::WriteFileAtomically(files, base::JoinPath(output_path_, "words_train.jsonl"),
+                                  WordPromptLines(problems, /*heldout=*/false)));
+  }
   const auto heldout = std::count_if(problems.begin(), problems.end(),
                                      [](const ArithmeticProblem& p) { return p.heldout; });
   std::cerr << "make-arithmetic: train=" << problems.size() - heldout << " heldout=" << heldout

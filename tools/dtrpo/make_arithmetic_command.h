@@ -16,6 +16,7 @@ class MakeArithmeticCommand : public Subcommand {
 
  private:
   std::string output_path_;
+  bool words_ = false;
 };
 
 }  // namespace dtrpo::tools

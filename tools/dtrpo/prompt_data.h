@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/checkpoint/checkpoint_folder.h"
+#include "common/evaluation/question.h"
 #include "common/text/prompt_encoder.h"
 #include "common/text/prompt_file.h"
 
@@ -20,5 +21,11 @@ absl::StatusOr<std::vector<text::Prompt>> ReadPromptFile(const std::string& path
                                                          const text::PromptEncoder& encoder,
                                                          const std::string& answer_field,
                                                          int32_t max_new_tokens);
+
+// The prompts of an evaluation's questions as tokens, with the same errors, naming the question.
+absl::StatusOr<std::vector<std::vector<int32_t>>> EncodeQuestions(
+    const std::vector<evaluation::Question>& questions, const std::string& path,
+    const checkpoint::CheckpointFolder& folder, const text::PromptEncoder& encoder,
+    const std::string& answer_field, int32_t max_new_tokens);
 
 }  // namespace dtrpo::tools

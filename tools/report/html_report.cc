@@ -8,37 +8,10 @@
 #include "google/protobuf/util/json_util.h"
 #include "tools/report/html_escape.h"
 #include "tools/report/line_chart.h"
+#include "tools/report/page.h"
 
 namespace dtrpo::tools {
 namespace {
-
-constexpr char kStyle[] = R"(
-:root { color-scheme: light dark; --ink: #1d2433; --soft: #667085; --line: #d9dee7; --card: #fff;
-  --page: #f4f6f9; --s0: #1f6feb; --s1: #d9730d; --good: #18794e; --bad: #c62a2f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #333b49;
-  --card: #191e27; --page: #11151c; --s0: #6aa8ff; --s1: #f0a050; --good: #4cc38a; --bad: #ff7b7b; } }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 76rem; background: var(--page);
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
-p { color: var(--soft); margin: .2rem 0 1.2rem; }
-.tiles, .charts { display: grid; gap: 1rem; }
-.tiles { grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); margin-bottom: 1rem; }
-.charts { grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); }
-.tile, .chart, .box { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: .9rem 1rem; overflow-x: auto; }
-.tile b { display: block; font-size: 1.5rem; font-weight: 600; } .tile span { color: var(--soft); }
-svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
-.title { font-weight: 600; font-size: 14px; fill: var(--ink); } .label { fill: var(--soft); }
-.grid { stroke: var(--line); } .axis { stroke: var(--soft); }
-path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-path.series-0 { stroke: var(--s0); } path.series-1 { stroke: var(--s1); }
-circle.series-0, .legend-0 { fill: var(--s0); } circle.series-1, .legend-1 { fill: var(--s1); }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft); }
-th, td { padding: .45rem .8rem .45rem 0; border-top: 1px solid var(--line); vertical-align: top; }
-tr:first-child th { border-top: 0; }
-code, pre { font: 13px/1.6 ui-monospace, monospace; } code { white-space: pre-wrap; }
-.right { color: var(--good); } .wrong { color: var(--bad); } .steps { color: var(--soft); }
-)";
 
 Series StepSeries(const v1::JobStatus& status, const std::string& name, const std::string& value) {
   Series series{.name = name, .points = {}};
@@ -84,11 +57,6 @@ std::vector<LineChart> Charts(const v1::JobStatus& status) {
         StepSeries(status, "waiting for the batch", "seconds_batch_wait")},
        /*ratio=*/false},
   };
-}
-
-std::string Tile(const std::string& what, const std::string& value) {
-  return absl::StrCat("<div class='tile'><b>", HtmlEscape(value), "</b><span>", HtmlEscape(what),
-                      "</span></div>\n");
 }
 
 std::string Percent(const std::optional<double>& accuracy) {
@@ -145,17 +113,14 @@ std::string HtmlReport(const v1::JobStatus& status, const JobSummary& summary) {
   for (const LineChart& chart : Charts(status)) {
     absl::StrAppend(&charts, "<div class='chart'>", RenderSvg(chart), "</div>\n");
   }
-  return absl::StrCat(
-      "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-      "<meta name='viewport' content='width=device-width, initial-scale=1'>\n<title>",
-      HtmlEscape(summary.job_id), "</title>\n<style>", kStyle,
-      "</style>\n</head>\n<body>\n<h1>Job ", HtmlEscape(summary.job_id), "</h1>\n<p>",
-      HtmlEscape(summary.state),
-      summary.reason.empty() ? "" : absl::StrCat(": ", HtmlEscape(summary.reason)),
-      ". Checkpoint: <code>", HtmlEscape(summary.checkpoint), "</code></p>\n", Tiles(summary),
-      "<div class='charts'>\n", charts, "</div>\n", Answers(summary),
-      "<h2>The job</h2>\n<details class='box'><summary>every field</summary><pre>",
-      HtmlEscape(SpecJson(status.spec())), "</pre></details>\n</body>\n</html>\n");
+  return HtmlPage(
+      summary.job_id,
+      absl::StrCat("<h1>Job ", HtmlEscape(summary.job_id), "</h1>\n<p>", HtmlEscape(summary.state),
+                   summary.reason.empty() ? "" : absl::StrCat(": ", HtmlEscape(summary.reason)),
+                   ". Checkpoint: <code>", HtmlEscape(summary.checkpoint), "</code></p>\n",
+                   Tiles(summary), "<div class='charts'>\n", charts, "</div>\n", Answers(summary),
+                   "<h2>The job</h2>\n<details class='box'><summary>every field</summary><pre>",
+                   HtmlEscape(SpecJson(status.spec())), "</pre></details>\n"));
 }
 
 }  // namespace dtrpo::tools

@@ -75,18 +75,18 @@ TEST(QuestionTest, CodeLayoutsHandAllTestsToTheVerifierAndShowOnlyTheFirst) {
   EXPECT_EQ(mbpp.id, "11");
   EXPECT_THAT(mbpp.prompt, HasSubstr("assert f(2) == 4"));
   EXPECT_EQ(mbpp.prompt.find("range(9)"), std::string::npos);
-  const auto expected = nlohmann::json::parse(mbpp.expected);
-  EXPECT_EQ(expected["setup"], "import math");
-  EXPECT_EQ(expected["tests"].size(), 3u);
+  EXPECT_EQ(mbpp.expected, "assert f(1) == 2\nassert f(2) == 4");
+  const auto data = nlohmann::json::parse(mbpp.line);
+  EXPECT_EQ(data["test_imports"][0], "import math");
+  EXPECT_THAT(std::string(data["test"]), HasSubstr("range(9)"));
 
   const Question live = ReadOne(kLiveCodeBench, "livecodebench");
   EXPECT_EQ(live.id, "1873_A");
   EXPECT_THAT(live.categories, ElementsAre("easy"));
   EXPECT_THAT(live.prompt, HasSubstr("standard input"));
-  const auto cases = nlohmann::json::parse(live.expected);
-  EXPECT_EQ(cases["cases"].size(), 2u);
-  EXPECT_EQ(cases["cases"][1]["output"], "10");
-  EXPECT_EQ(cases["function"], "add");
+  const auto cases = nlohmann::json::parse(live.line);
+  EXPECT_THAT(std::string(cases["private_test_cases"]), HasSubstr("10"));
+  EXPECT_THAT(std::string(cases["metadata"]), HasSubstr("add"));
 }
 
 TEST(QuestionTest, IfevalHandsTheInstructionsToTheVerifier) {
@@ -94,8 +94,9 @@ TEST(QuestionTest, IfevalHandsTheInstructionsToTheVerifier) {
   EXPECT_EQ(question.id, "1000");
   EXPECT_EQ(question.prompt, "Answer without commas, in 3 bullets.");
   EXPECT_THAT(question.categories, ElementsAre("punctuation", "detectable_format"));
-  const auto expected = nlohmann::json::parse(question.expected);
-  EXPECT_EQ(expected["kwargs"][1]["num_bullets"], 3);
+  const auto data = nlohmann::json::parse(question.line);
+  EXPECT_EQ(data["kwargs"][1]["num_bullets"], 3);
+  EXPECT_EQ(data["instruction_id_list"].size(), 2u);
 }
 
 TEST(QuestionTest, TheLineOfAQuestionReadsBackAsTheSame) {
@@ -128,8 +129,7 @@ TEST(QuestionTest, BadLinesAreNamed) {
       {{"math", R"({"problem": "a", "solution": "4"})"}, "field 'solution': has no \\boxed{}"},
       {{"gpqa", R"({"Question": "a", "Correct Answer": "b"})"}, "field 'Incorrect Answer 1'"},
       {{"mbpp", R"({"task_id": 1, "text": "a", "test_list": []})"}, "field 'test_list': is empty"},
-      {{"livecodebench", R"({"question_content": "a", "public_test_cases": "eJx"})"},
-       "must be unpacked first"},
+      {{"livecodebench", R"({"question_content": "a"})"}, "field 'public_test_cases': missing"},
       {{"ifeval", R"({"key": 1, "prompt": "a", "instruction_id_list": ["x:y"], "kwargs": []})"},
        "field 'kwargs'"},
       {{"prompts", "7"}, "q:2: not a JSON object"},

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -74,6 +77,33 @@ TEST(ArithmeticDataTest, PairsPreferTheSumAndHoldNoHeldOutProblem) {
     ++pairs;
   }
   EXPECT_EQ(pairs, 9020u);
+}
+
+TEST(ArithmeticDataTest, WordProblemsAskForTheSumInTheLayoutOfGsm8k) {
+  const std::vector<ArithmeticProblem> problems = ArithmeticProblems();
+  std::map<std::string, int> categories;
+  std::string every_eighth;
+  int number = 0;
+  for (const auto line :
+       absl::StrSplit(WordProblemLines(problems, /*heldout=*/true), '\n', absl::SkipEmpty())) {
+    const auto word = nlohmann::json::parse(line);
+    const std::string sum = word["sum"], answer = word["answer"], question = word["question"];
+    const size_t plus = sum.find('+');
+    const int a = std::atoi(sum.c_str()), b = std::atoi(sum.c_str() + plus + 1);
+    EXPECT_TRUE(absl::EndsWith(answer, absl::StrCat("#### ", a + b))) << answer;
+    EXPECT_NE(question.find(absl::StrCat(" ", a, " ")), std::string::npos) << question;
+    EXPECT_NE(question.find(absl::StrCat(" ", b)), std::string::npos) << question;
+    ++categories[word["category"]];
+    if (number++ % 8 == 0) absl::StrAppend(&every_eighth, line, "\n");
+  }
+  EXPECT_EQ(number, 980);
+  EXPECT_EQ(categories.size(), 3u);
+  // The committed file is every eighth of them.
+  std::ifstream file(DTRPO_SOURCE_DIR "/examples/evaluation/sums.jsonl");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), every_eighth);
+
+  const std::string prompts = WordPromptLines(problems, /*heldout=*/false);
+  EXPECT_EQ(std::count(prompts.begin(), prompts.end(), '\n'), 9020);
 }
 
 }  // namespace

@@ -88,17 +88,18 @@ class SftAndEvalTest : public ::testing::Test {
 };
 
 TEST_F(SftAndEvalTest, TheCommittedBaseGetsAboutHalfOfTheHeldOutProblemsRight) {
-  const Outcome outcome = Eval(kBase, {"--output", Path("results.jsonl")});
+  const Outcome outcome = Eval(kBase, {"--run", Path("run")});
   ASSERT_EQ(outcome.exit_code, kExitOk) << outcome.err;
   EXPECT_THAT(outcome.err, ContainsRegex("eval: prompts=980 correct=[0-9]+ accuracy=0\\.[0-9]+ "
                                          "tokens_per_forward=[0-9.]+ seconds=[0-9.]+\n$"));
   int lines = 0, correct = 0;
-  for (const auto line : absl::StrSplit(Content(Path("results.jsonl")), '\n', absl::SkipEmpty())) {
+  for (const auto line :
+       absl::StrSplit(Content(Path("run/results.jsonl")), '\n', absl::SkipEmpty())) {
     const json answer = json::parse(line);
     ++lines;
     correct += answer["correct"] == true;
     EXPECT_EQ(answer["correct"] == true,
-              answer["finished"] == true && answer["text"] == answer["expected"]);
+              answer["finished"] == true && answer["answer"] == answer["expected"]);
   }
   EXPECT_EQ(lines, 980);
   EXPECT_THAT(outcome.err, HasSubstr(absl::StrCat("correct=", correct, " ")));
@@ -137,9 +138,9 @@ TEST_F(SftAndEvalTest, TrainingGoesOnFromTheFoldersWeightsAndReportsHeldOutAccur
 }
 
 TEST_F(SftAndEvalTest, ALimitTakesPromptsFromAllOverTheFile) {
-  ASSERT_EQ(Eval(kBase, {"--limit", "10", "--output", Path("r.jsonl")}).exit_code, kExitOk);
+  ASSERT_EQ(Eval(kBase, {"--limit", "10", "--run", Path("r")}).exit_code, kExitOk);
   const std::vector<std::string> lines =
-      absl::StrSplit(Content(Path("r.jsonl")), '\n', absl::SkipEmpty());
+      absl::StrSplit(Content(Path("r/results.jsonl")), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 10u);
   EXPECT_THAT(std::string(json::parse(lines[0])["id"]), ::testing::StartsWith("0+"));
   EXPECT_THAT(std::string(json::parse(lines[5])["id"]), ContainsRegex("^[45][0-9]\\+"));

@@ -128,9 +128,7 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_reward()->set_verifier("number");
   spec.mutable_reward()->add_terms()->set_verifier("choice:ABC");
   spec.mutable_reward()->set_pairing("correct_wrong");
-  spec.mutable_evaluation()->set_layout("gpqa");
-  spec.mutable_evaluation()->set_verifier("normalised");
-  spec.set_kind("eval");
+  spec.set_kind("train");
   spec.mutable_objective()->set_weighting("mean");
   spec.mutable_objective()->set_boundary("noisy");
   spec.mutable_objective()->set_draw_from("sequence");
@@ -147,7 +145,13 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   // Limits that go together.
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
   spec.mutable_reward()->mutable_service()->set_timeout_ms(77);
-  spec.mutable_evaluation()->set_pass_k(0, 2);
+  // Refused until jobs carry them out.
+  spec.mutable_evaluation()->set_layout("prompts");
+  spec.mutable_evaluation()->clear_template_();
+  spec.mutable_evaluation()->set_samples(1);
+  spec.mutable_evaluation()->set_temperature(0);
+  spec.mutable_evaluation()->set_pass_k(0, 1);
+  spec.mutable_evaluation()->clear_verifier();
   spec.mutable_replay()->set_max_items(int64_t{1} << 33);
   spec.mutable_replay()->set_max_bytes(int64_t{1} << 50);
   spec.mutable_replay()->set_min_items(2);

@@ -1,0 +1,66 @@
+#include "tools/report/evaluation_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace dtrpo::tools {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+evaluation::JudgedAnswer Answer(const std::string& id, bool correct) {
+  evaluation::JudgedAnswer answer;
+  answer.unmask = "threshold:0.9";
+  answer.id = id;
+  answer.categories = {"sums"};
+  answer.question = "<b>2+2</b>";
+  answer.expected = "4";
+  answer.answer = "<i>4";
+  answer.correct = correct;
+  answer.tokens = 4;
+  answer.forwards = 2;
+  answer.pieces = {"<i>", "4"};
+  answer.steps = {2, 1};
+  return answer;
+}
+
+evaluation::Run SmallRun(bool right) {
+  evaluation::Run run;
+  run.folder = "runs/a";
+  run.settings = {{"pass_k", {1}}};
+  run.answers = {Answer("q1", true), Answer("q2", right)};
+  return run;
+}
+
+TEST(EvaluationReportTest, NeedsNoOtherFileAndAnswersAreNoMarkup) {
+  const auto comparison = evaluation::CompareRuns(SmallRun(true), SmallRun(false), "", "", 1);
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  for (const std::string& page :
+       {EvaluationReport(SmallRun(true)), ComparisonReport(*comparison)}) {
+    EXPECT_THAT(page, Not(HasSubstr("http")));
+    EXPECT_THAT(page, Not(HasSubstr("src=")));
+    EXPECT_THAT(page, Not(HasSubstr("<b>2+2")));
+    EXPECT_THAT(page, Not(HasSubstr("><i>")));
+    EXPECT_THAT(page, HasSubstr("&lt;i&gt;"));
+  }
+}
+
+TEST(EvaluationReportTest, ShowsNumbersAndTheOrderOfUnmasking) {
+  const std::string page = EvaluationReport(SmallRun(false));
+  EXPECT_THAT(page, HasSubstr("50.0 % ["));
+  EXPECT_THAT(page, HasSubstr("<td>2.000</td>"));  // tokens per forward
+  EXPECT_THAT(page, HasSubstr("<td>sums</td>"));
+  EXPECT_THAT(page, HasSubstr("data-step='2' style='--order:1.00'>&lt;i&gt;</span>"));
+}
+
+TEST(EvaluationReportTest, AFlippedQuestionIsMarkedLost) {
+  const auto comparison = evaluation::CompareRuns(SmallRun(true), SmallRun(false), "", "", 1);
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  const std::string page = ComparisonReport(*comparison);
+  EXPECT_THAT(page, HasSubstr("<details class='lost'><summary>q2: lost, A 100.0 %, B 0.0 %"));
+  EXPECT_THAT(page, HasSubstr("<details class='both-right'><summary>q1"));
+}
+
+}  // namespace
+}  // namespace dtrpo::tools
