@@ -81,6 +81,33 @@ class GrpcJobClient : public JobClient {
     return Call("resuming", job_id, &Stub::ResumeJob, request, deadline);
   }
 
+  // Not tried again: a repeated one would go back from where the first one did, to a later attempt.
+  absl::StatusOr<v1::JobStatus> RollBack(const v1::RollBackJobRequest& request,
+                                         absl::Time deadline) override {
+    ClientOptions options = options_;
+    options.retry.max_attempts = 1;
+    return CallService(options, absl::StrCat("rolling back job ", request.job_id()), stub_.get(),
+                       &Stub::RollBackJob, request, {request.job_id()}, deadline);
+  }
+
+  absl::StatusOr<v1::ListJobEventsResponse> Events(const std::string& job_id, int64_t after,
+                                                   absl::Time deadline) override {
+    v1::ListJobEventsRequest request;
+    request.set_job_id(job_id);
+    request.set_after(after);
+    return CallService(options_, absl::StrCat("events of job ", job_id), stub_.get(),
+                       &Stub::ListJobEvents, request, {job_id}, deadline);
+  }
+
+  absl::StatusOr<v1::SubmitJobResponse> DryRun(const v1::JobSpec& spec,
+                                               absl::Time deadline) override {
+    v1::SubmitJobRequest request;
+    *request.mutable_spec() = spec;
+    request.set_dry_run(true);
+    return CallService(options_, absl::StrCat("checking job ", spec.name()), stub_.get(),
+                       &Stub::SubmitJob, request, {}, deadline);
+  }
+
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers(absl::Time deadline) override {
     return CallService(options_, "list of workers", stub_.get(), &Stub::ListWorkers,
                        v1::ListWorkersRequest(), {}, deadline);

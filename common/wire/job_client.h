@@ -43,6 +43,15 @@ class JobClient {
                                                absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::JobStatus> Pause(const std::string& job_id, absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::JobStatus> Resume(const std::string& job_id, absl::Time deadline) = 0;
+  virtual absl::StatusOr<v1::JobStatus> RollBack(const v1::RollBackJobRequest& request,
+                                                 absl::Time deadline) = 0;
+  // What happened to the job, beyond event `after`.
+  virtual absl::StatusOr<v1::ListJobEventsResponse> Events(const std::string& job_id, int64_t after,
+                                                           absl::Time deadline) = 0;
+  // What a submission would be; makes no job. A coordinator of release 0.1.0 would take it for a
+  // submission: ask first for something that it doesn't know either, such as Events().
+  virtual absl::StatusOr<v1::SubmitJobResponse> DryRun(const v1::JobSpec& spec,
+                                                       absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers(absl::Time deadline) = 0;
 };
 

@@ -1,10 +1,13 @@
 #include "common/wire/job_codec.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace dtrpo::wire {
 namespace {
@@ -351,6 +354,41 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   replay->set_samples_per_insert(from.replay.samples_per_insert);
 
   to->set_output(from.output);
+}
+
+namespace {
+
+// Clears what `message` and `defaults` have in common.
+void ClearDefaults(const google::protobuf::Message& defaults, google::protobuf::Message* message) {
+  const google::protobuf::Reflection* reflection = message->GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection->ListFields(*message, &fields);
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    const bool nested = !field->is_repeated() &&
+                        field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE;
+    if (nested) {
+      google::protobuf::Message* inner = reflection->MutableMessage(message, field);
+      ClearDefaults(reflection->GetMessage(defaults, field), inner);
+      if (inner->ByteSizeLong() == 0) reflection->ClearField(message, field);
+      continue;
+    }
+    google::protobuf::util::MessageDifferencer differencer;
+    differencer.set_message_field_comparison(
+        google::protobuf::util::MessageDifferencer::EQUIVALENT);
+    if (differencer.CompareWithFields(defaults, *message, {field}, {field})) {
+      reflection->ClearField(message, field);
+    }
+  }
+}
+
+}  // namespace
+
+std::string Fingerprint(v1::JobSpec resolved) {
+  v1::JobSpec defaults;
+  ToProto(job::JobSpec(), &defaults);
+  resolved.DiscardUnknownFields();
+  ClearDefaults(defaults, &resolved);
+  return resolved.SerializeAsString();
 }
 
 bool IsFinal(v1::JobState state) {

@@ -5,6 +5,8 @@
 // common/job/job_spec.h.
 #pragma once
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "common/job/job_spec.h"
 #include "proto/dtrpo/v1/coordinator.pb.h"
@@ -19,6 +21,11 @@ absl::StatusOr<job::JobSpec> FromProto(const v1::JobSpec& from);
 
 // Every field set: the resolved specification, as status and checkpoints show it.
 void ToProto(const job::JobSpec& from, v1::JobSpec* to);
+
+// The same for equal resolved specifications, and for a program that knows more fields than the one
+// that made it, as long as those have their defaults: what checkpoints are matched with their job
+// by.
+std::string Fingerprint(v1::JobSpec resolved);
 
 // True for SUCCEEDED, FAILED and CANCELLED.
 bool IsFinal(v1::JobState state);

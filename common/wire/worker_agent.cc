@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
+#include "common/wire/wait_states.h"
 
 namespace dtrpo::wire {
 namespace {
@@ -78,12 +79,7 @@ absl::Status WorkerAgent::Beat() {
   request.set_state(report.state);
   request.set_version(report.version);
   for (int64_t version : report.versions_held) request.add_versions_held(version);
-  for (const base::WaitState& wait : waits_->Snapshot()) {
-    v1::WaitState* state = request.add_waits();
-    state->set_what(wait.what);
-    state->set_on_whom(wait.on_whom);
-    state->set_since_unix_ms(absl::ToUnixMillis(wait.since));
-  }
+  for (const base::WaitState& wait : waits_->Snapshot()) *request.add_waits() = ToProto(wait);
   absl::StatusOr<v1::HeartbeatResponse> response =
       client_->Heartbeat(request, clock_->Now() + options_.call_timeout);
   if (absl::IsNotFound(response.status())) {

@@ -1,19 +1,13 @@
 #include "services/coordinator/coordinator.h"
 
-#include <algorithm>
-#include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "common/base/check.h"
 #include "common/base/logging.h"
-#include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
-#include "common/job/job_limits.h"
-#include "common/wire/job_codec.h"
 #include "services/coordinator/coordinator_operation.h"
-#include "services/coordinator/data_path.h"
 
 namespace dtrpo::coordinator {
 namespace {
@@ -28,76 +22,6 @@ Coordinator::Coordinator(Options options, Deps deps)
 }
 
 // ------------------------------------------------------------------ clients
-
-absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prompts,
-                                     PromptLines& heldout) {
-  DTRPO_RETURN_IF_ERROR(job::CheckReplayLimits(spec));
-  const std::string config = base::JoinPath(spec.model.path, "config.json");
-  if (!deps_.files->Exists(config)) {
-    return absl::InvalidArgumentError(absl::StrCat("model.path: there is no ", config));
-  }
-  DTRPO_ASSIGN_OR_RETURN(const PromptCheck check,
-                         base::Annotate(deps_.prompt_check(spec), "model.path"));
-  const std::pair<const char*, const std::string*> paths[] = {{"data.prompts", &spec.data.prompts},
-                                                              {"data.heldout", &spec.data.heldout},
-                                                              {"data.pairs", &spec.data.pairs}};
-  for (const auto& [field, path] : paths) {
-    DTRPO_RETURN_IF_ERROR(base::Annotate(CheckDataPath(*path, options_.data_roots), field));
-  }
-  if (!spec.data.pairs.empty()) {
-    DTRPO_RETURN_IF_ERROR(
-        base::Annotate(CheckPairFile(deps_.files, spec.data.pairs), "data.pairs"));
-  }
-  if (!spec.data.prompts.empty()) {
-    DTRPO_ASSIGN_OR_RETURN(
-        prompts,
-        base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, check), "data.prompts"));
-  }
-  if (spec.data.heldout.empty()) return absl::OkStatus();
-  DTRPO_ASSIGN_OR_RETURN(
-      heldout,
-      base::Annotate(ReadPromptFile(deps_.files, spec.data.heldout, check), "data.heldout"));
-  const std::set<absl::string_view> trained_on(prompts.begin(), prompts.end());
-  const auto shared = std::count_if(heldout.begin(), heldout.end(), [&](const std::string& line) {
-    return trained_on.count(line) > 0;
-  });
-  if (shared > 0) {
-    base::LogWarning("held-out prompts are trained on as well: their accuracy will flatter",
-                     {{"job", spec.name}, {"prompts", shared}});
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<v1::SubmitJobResponse> Coordinator::SubmitJob(const v1::SubmitJobRequest& request) {
-  DTRPO_ASSIGN_OR_RETURN(job::JobSpec spec, wire::FromProto(request.spec()));
-  const std::string& key = request.idempotency_key();
-  v1::SubmitJobResponse response;
-  auto known = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    auto it = key.empty() ? by_key_.end() : by_key_.find(key);
-    if (it != by_key_.end()) response.set_job_id(it->second);
-    return it != by_key_.end();
-  };
-  {
-    // Before the files are read: they may be gone by the time of a repeated request.
-    absl::MutexLock lock(&mutex_);
-    if (known()) return response;
-  }
-  PromptLines prompts;
-  PromptLines heldout;
-  DTRPO_RETURN_IF_ERROR(CheckFiles(spec, prompts, heldout));
-
-  absl::MutexLock lock(&mutex_);
-  if (known()) return response;
-  int unfinished = 0;
-  for (const auto& job : jobs_) unfinished += job->final() ? 0 : 1;
-  if (unfinished >= options_.max_unfinished_jobs) {
-    return base::BackPressureError(absl::StrCat(unfinished, " jobs are waiting or running"),
-                                   "too_many_jobs", absl::Seconds(10));
-  }
-  response.set_job_id(
-      Accept(request, std::move(spec), std::move(prompts), std::move(heldout), options_.job));
-  return response;
-}
 
 absl::StatusOr<v1::JobStatus> Coordinator::GetJob(const v1::GetJobRequest& request) {
   absl::MutexLock lock(&mutex_);
@@ -125,7 +49,7 @@ absl::StatusOr<v1::JobStatus> Coordinator::PauseJob(const v1::PauseJobRequest& r
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job_id()));
   const Operation operation(this, OperationKind::kPauseJob, "", &request);
-  DTRPO_RETURN_IF_ERROR(job->Pause());
+  DTRPO_RETURN_IF_ERROR(job->Pause(operation.now()));
   return job->Status(operation.now(), -1);
 }
 
@@ -133,9 +57,37 @@ absl::StatusOr<v1::JobStatus> Coordinator::ResumeJob(const v1::ResumeJobRequest&
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job_id()));
   const Operation operation(this, OperationKind::kResumeJob, "", &request);
-  DTRPO_RETURN_IF_ERROR(job->Resume());
+  DTRPO_RETURN_IF_ERROR(job->Resume(operation.now()));
   TickLocked(operation.now());
   return job->Status(operation.now(), -1);
+}
+
+absl::StatusOr<v1::JobStatus> Coordinator::RollBackJob(const v1::RollBackJobRequest& request) {
+  std::string path;
+  {
+    absl::MutexLock lock(&mutex_);
+    DTRPO_ASSIGN_OR_RETURN(const JobRun* job, FindJob(request.job_id()));
+    DTRPO_ASSIGN_OR_RETURN(const SavedCheckpoint target, job->RollBackTarget(request));
+    // What was found on disk then was there; by now it may be gone.
+    if (!repeating_) path = target.path;
+  }
+  if (!path.empty() && !deps_.files->Exists(path)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", request.job_id(), ": the checkpoint ", path, " isn't there any more"));
+  }
+  absl::MutexLock lock(&mutex_);
+  DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job_id()));
+  const Operation operation(this, OperationKind::kRollBackJob, "", &request);
+  DTRPO_RETURN_IF_ERROR(job->RollBack(request, operation.now()));
+  TickLocked(operation.now());
+  return job->Status(operation.now(), -1);
+}
+
+absl::StatusOr<v1::ListJobEventsResponse> Coordinator::ListJobEvents(
+    const v1::ListJobEventsRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  DTRPO_ASSIGN_OR_RETURN(const JobRun* job, FindJob(request.job_id()));
+  return job->Events(request.after(), request.max());
 }
 
 v1::ListWorkersResponse Coordinator::ListWorkers() {
@@ -143,6 +95,7 @@ v1::ListWorkersResponse Coordinator::ListWorkers() {
   v1::ListWorkersResponse response;
   for (const Worker* worker : workers_.All()) *response.add_workers() = ToStatus(*worker);
   response.mutable_replay()->Add(options_.replay.begin(), options_.replay.end());
+  if (deps_.peers != nullptr) deps_.peers->Fill(&response);
   return response;
 }
 
@@ -167,6 +120,7 @@ absl::StatusOr<v1::RegisterWorkerResponse> Coordinator::RegisterWorker(
   DTRPO_ASSIGN_OR_RETURN(const WorkerRegistry::Registration registration,
                          workers_.Register(request, now));
   operation.Always();
+  if (deps_.peers != nullptr) deps_.peers->OnRegistered(request.role(), request.address());
   base::LogInfo(
       "worker registered",
       {{"worker", registration.worker_id}, {"address", request.address()}, {"pid", request.pid()}});
@@ -174,6 +128,8 @@ absl::StatusOr<v1::RegisterWorkerResponse> Coordinator::RegisterWorker(
     LoseWorker(registration.replaced,
                absl::StrCat(registration.replaced, " was replaced by another process"), now);
   }
+  JobRun* head = Head();
+  if (head != nullptr) head->OnWorkerJoined(*workers_.Find(registration.worker_id), now);
   TickLocked(now);
   v1::RegisterWorkerResponse response;
   response.set_worker_id(registration.worker_id);
@@ -218,6 +174,11 @@ absl::StatusOr<v1::ReportPromptsResponse> Coordinator::ReportPrompts(
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
   const Operation operation(this, OperationKind::kReportPrompts, "", &request);
   if (!job->final()) job->Report(request, operation.now());
+  for (const v1::PromptResult& result : request.results()) {
+    deps_.metrics
+        ->LeasesEnded(absl::AsciiStrToLower(v1::PromptResult::Outcome_Name(result.outcome())))
+        ->Increment();
+  }
   TickLocked(operation.now());
   return v1::ReportPromptsResponse();
 }
@@ -244,8 +205,7 @@ absl::StatusOr<v1::RegisterCheckpointResponse> Coordinator::RegisterCheckpoint(
   absl::MutexLock lock(&mutex_);
   DTRPO_ASSIGN_OR_RETURN(JobRun * job, FindJob(request.job().job_id()));
   const Operation operation(this, OperationKind::kRegisterCheckpoint, "", &request);
-  DTRPO_RETURN_IF_ERROR(job->RegisterCheckpoint(request));
-  return v1::RegisterCheckpointResponse();
+  return job->RegisterCheckpoint(request, operation.now());
 }
 
 absl::StatusOr<v1::ReportPairsResponse> Coordinator::ReportPairs(
@@ -294,12 +254,19 @@ v1::Assignment Coordinator::AssignmentFor(const Worker& worker) {
 void Coordinator::Tick() {
   std::vector<Worker> silent;
   absl::Time now;
+  bool jumped = false;
   {
     absl::MutexLock lock(&mutex_);
     now = Now();
-    silent = workers_.Expire(now);
+    jumped = now < last_tick_ || now - last_tick_ > options_.worker_timeout / 2;
+    jumped = jumped && last_tick_ != absl::InfinitePast();
+    last_tick_ = now;
+    if (!jumped) silent = workers_.Expire(now);
   }
+  // Nobody can be blamed for silence then: terms begin anew, as after a restart.
+  if (jumped) OnRestored("the clock jumped, or the coordinator stood still");
   for (const Worker& worker : silent) {
+    if (deps_.peers != nullptr) deps_.peers->OnLost(ToStatus(worker));
     OnWorkerLost(worker.id, absl::StrCat(worker.id, " was silent for ",
                                          absl::FormatDuration(now - worker.last_heartbeat)));
   }
@@ -313,27 +280,28 @@ void Coordinator::TickLocked(absl::Time now) {
   JobRun* head = Head();
   if (head == nullptr) return;
   head->Advance(workers_, now);
-  bool behind = false;
+  const std::string behind =
+      absl::StrCat("waiting behind job ", head->id(), ", which is ", Name(head->state()));
   for (const auto& job : jobs_) {
-    if (behind && !job->final()) {
-      job->WaitInQueue(
-          absl::StrCat("waiting behind job ", head->id(), ", which is ", Name(head->state())));
-    }
-    behind = behind || job.get() == head;
+    if (job.get() != head && !job->final()) job->WaitInQueue(behind, now);
   }
 }
 
 void Coordinator::LoseWorker(const std::string& worker_id, const std::string& why, absl::Time now) {
   base::LogWarning("worker lost", {{"worker", worker_id}, {"why", why}});
-  deps_.metrics->workers_lost->Increment();
+  // An id is the role and a number.
+  deps_.metrics->WorkersLost(worker_id.substr(0, worker_id.rfind('-')))->Increment();
   if (JobRun* head = Head()) head->OnWorkerGone(worker_id, why, now);
 }
 
 JobRun* Coordinator::Head() {
+  JobRun* next = nullptr;
   for (const auto& job : jobs_) {
-    if (!job->final()) return job.get();
+    if (job->final()) continue;
+    if (job->state() != JobState::kPending) return job.get();
+    if (next == nullptr || job->spec().priority > next->spec().priority) next = job.get();
   }
-  return nullptr;
+  return next;
 }
 
 absl::StatusOr<JobRun*> Coordinator::FindJob(const std::string& job_id) {

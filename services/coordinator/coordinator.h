@@ -2,8 +2,9 @@
 // another process.
 //
 // The composition: jobs in the order they were submitted, workers, and who works on what. One job
-// runs at a time, the oldest that isn't over; the others are PENDING behind it. Requests and
-// answers are the protocol's messages; knows no gRPC.
+// runs at a time, to its end; of those that are PENDING behind it the one with the highest priority
+// comes next, the oldest of equals. Requests and answers are the protocol's messages; knows no
+// gRPC.
 //
 //   job_service, worker_service --> Coordinator <-- replay_driver (desired state out, events in)
 //                                       |  owns
@@ -33,6 +34,7 @@
 #include "services/coordinator/coordinator_metrics.h"
 #include "services/coordinator/job_run.h"
 #include "services/coordinator/logged_operation.h"
+#include "services/coordinator/peer_watch.h"
 #include "services/coordinator/prompt_file.h"
 #include "services/coordinator/worker_registry.h"
 
@@ -46,7 +48,8 @@ class Coordinator {
     absl::Duration worker_timeout = absl::Seconds(5);
     std::vector<std::string> replay;  // host:port of each shard, told to workers
     int max_unfinished_jobs = 1000;
-    std::vector<std::string> data_roots;  // data files lie below one of them; empty: anywhere
+    std::vector<std::string> data_roots;   // what jobs name lies below one; none: anywhere
+    int64_t records_per_snapshot = 10000;  // of the log, before a snapshot replaces them
   };
   struct Deps {
     base::Clock* clock = base::RealClock();
@@ -56,6 +59,7 @@ class Coordinator {
     std::function<absl::StatusOr<PromptCheck>(const job::JobSpec&)> prompt_check = MakePromptCheck;
     // Where operations are logged, so that jobs outlive the process; null: nowhere.
     storage::StorageEngine* engine = nullptr;
+    PeerWatch* peers = nullptr;  // whom ListWorkers asks for the silent ones; null: nobody
   };
   // What is in `deps` outlives the coordinator.
   Coordinator(Options options, Deps deps);
@@ -67,6 +71,8 @@ class Coordinator {
   absl::StatusOr<v1::JobStatus> CancelJob(const v1::CancelJobRequest& request);
   absl::StatusOr<v1::JobStatus> PauseJob(const v1::PauseJobRequest& request);
   absl::StatusOr<v1::JobStatus> ResumeJob(const v1::ResumeJobRequest& request);
+  absl::StatusOr<v1::JobStatus> RollBackJob(const v1::RollBackJobRequest& request);
+  absl::StatusOr<v1::ListJobEventsResponse> ListJobEvents(const v1::ListJobEventsRequest& request);
   v1::ListWorkersResponse ListWorkers();
   // Waits until the job's revision differs from `revision` (0: doesn't wait) or the deadline; then
   // the status with the steps beyond `after_step`, and its revision.
@@ -100,8 +106,9 @@ class Coordinator {
                       absl::Time polled_at);
   void OnReplayStats(const std::string& job_id, const v1::GetReplayStatsResponse& stats);
 
-  // Carries out what the log holds, and gives running leases and workers a full new term. Call
-  // once, before anything else. DATA_LOSS when the log leads to other jobs than it did.
+  // Reads the snapshot, carries out what the log holds behind it, and gives running leases and
+  // workers a full new term. Call once, before anything else. DATA_LOSS when the log leads to other
+  // jobs than it did.
   absl::Status Restore();
   // Waits until everything that was answered so far is in the log for good. Whoever hands an answer
   // out asks first. Once it failed, so does everything: the process should end and start again.
@@ -109,6 +116,21 @@ class Coordinator {
   bool LogFailed();
 
  private:
+  static constexpr char kLog[] = "coordinator";
+  // Where a job's prompts are: two bodies of the log, training prompts and held-out ones.
+  static constexpr storage::BodyId kBodiesPerJob = 2;
+  struct JobSource {
+    storage::BodyId first_body = 0;
+    int64_t prompts = 0;
+    int64_t heldout = 0;
+    bool over = false;  // the job is over, and its bodies are deleted
+
+    template <typename Archive>
+    void Kept(Archive& archive) {
+      archive(first_body, prompts, heldout, over);
+    }
+  };
+
   // One call that may change something: has one time, and is logged at its end if it did.
   class Operation;
   friend class Operation;
@@ -119,6 +141,13 @@ class Coordinator {
   std::vector<int64_t> TakeGivenUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Log(const LoggedOperation& operation, std::vector<std::string> bodies)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // All jobs and workers, and back into a coordinator that has none.
+  std::string EncodeState() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  absl::Status DecodeState(absl::string_view state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteSnapshotWhenDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of the operations that the snapshot holds the last; 0: there is no snapshot.
+  absl::StatusOr<storage::Position> RestoreSnapshot();
+  absl::Status ReadPrompts(const JobSource& source, PromptLines& prompts, PromptLines& heldout);
   absl::Status Repeat(const LoggedOperation& operation);
   absl::Status RepeatSubmit(const LoggedOperation& operation);
   void GiveUpOnly(const std::vector<int64_t>& versions);
@@ -126,10 +155,16 @@ class Coordinator {
                      PromptLines heldout, const JobRun::Options& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnWorkerLost(const std::string& worker_id, const std::string& why);
-  void OnRestored();
-  absl::Status CheckFiles(const job::JobSpec& spec, PromptLines& prompts, PromptLines& heldout);
+  // Leases and workers get a full new term. `why`: empty for a start.
+  void OnRestored(const std::string& why);
+  absl::Status CheckFiles(const job::JobSpec& spec, PromptLines& prompts, PromptLines& heldout,
+                          std::vector<std::string>& notes);
+  // model.from_job -> model.path.
+  absl::Status ResolveModel(v1::ModelSpec* model) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status DescribeDryRun(const job::JobSpec& spec, v1::SubmitJobResponse* response) const;
   absl::StatusOr<JobRun*> FindJob(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The oldest job that isn't over; null: none.
+  // The job that has begun and isn't over, or else of those that wait the oldest with the highest
+  // priority; null: none.
   JobRun* Head() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TickLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LoseWorker(const std::string& worker_id, const std::string& why, absl::Time now)
@@ -141,14 +176,18 @@ class Coordinator {
   const Deps deps_;
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<JobRun>> jobs_ ABSL_GUARDED_BY(mutex_);  // as submitted
+  std::vector<JobSource> sources_ ABSL_GUARDED_BY(mutex_);             // of jobs_
   std::map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);  // idempotency key -> id
   WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
+  absl::Time last_tick_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
 
   // Of the log.
   std::optional<absl::Time> repeating_ ABSL_GUARDED_BY(mutex_);  // the time of what is repeated
 
   storage::BodyId next_body_ ABSL_GUARDED_BY(mutex_) = 0;
   storage::Sequence logged_ ABSL_GUARDED_BY(mutex_) = 0;
+  storage::Position logged_position_ ABSL_GUARDED_BY(mutex_) = 0;
+  storage::Position snapshot_position_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status log_failed_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> last_stats_ ABSL_GUARDED_BY(mutex_);  // by job, serialised
 };

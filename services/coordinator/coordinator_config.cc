@@ -14,6 +14,7 @@ v1::CoordinatorConfig DefaultCoordinatorConfig() {
   config.set_lease_ms(60'000);
   config.set_max_job_attempts(3);
   config.set_max_prompt_attempts(3);
+  config.set_records_per_snapshot(10000);
   return config;
 }
 
@@ -24,8 +25,8 @@ std::vector<runtime::FieldProblem> CheckCoordinatorConfig(const v1::CoordinatorC
       problems.push_back({field, absl::StrCat(value, " is not from ", low, " to ", high)});
     }
   };
-  if (config.replay_size() != 1) {
-    problems.push_back({"replay", "exactly one shard (host:port) is needed"});
+  if (config.replay_size() < 1) {
+    problems.push_back({"replay", "at least one shard (host:port) is needed"});
   }
   for (int i = 0; i < config.replay_size(); ++i) {
     const auto address = rpc::ParseAddress(config.replay(i));
@@ -41,7 +42,21 @@ std::vector<runtime::FieldProblem> CheckCoordinatorConfig(const v1::CoordinatorC
   check_range("lease_ms", config.lease_ms(), 100, 24 * 3'600'000);
   check_range("max_job_attempts", config.max_job_attempts(), 1, 1000);
   check_range("max_prompt_attempts", config.max_prompt_attempts(), 1, 1000);
+  check_range("records_per_snapshot", config.records_per_snapshot(), 1, 1'000'000'000);
+  for (const auto& [field, problem] : storage::CheckStoreChoice(ChoiceOf(config))) {
+    problems.push_back({field, problem});
+  }
   return problems;
+}
+
+storage::StoreChoice ChoiceOf(const v1::CoordinatorConfig& config) {
+  storage::StoreChoice choice = {.engine = config.engine(),
+                                 .path = config.path(),
+                                 .postgres = config.postgres(),
+                                 .shard = config.shard().empty() ? "coordinator" : config.shard(),
+                                 .schema = "dtrpo_coordinator"};
+  if (choice.engine.empty()) choice.engine = choice.path.empty() ? "memory" : "rocksdb";
+  return choice;
 }
 
 Coordinator::Options ToOptions(const v1::CoordinatorConfig& config) {
@@ -52,6 +67,7 @@ Coordinator::Options ToOptions(const v1::CoordinatorConfig& config) {
   options.heartbeat_interval = absl::Milliseconds(config.heartbeat_interval_ms());
   options.worker_timeout = absl::Milliseconds(config.worker_timeout_ms());
   options.replay.assign(config.replay().begin(), config.replay().end());
+  options.records_per_snapshot = config.records_per_snapshot();
   options.data_roots.assign(config.data_roots().begin(), config.data_roots().end());
   return options;
 }

@@ -17,7 +17,6 @@
 namespace dtrpo::coordinator {
 namespace {
 
-constexpr char kLog[] = "coordinator";
 constexpr absl::Duration kLogTimeout = absl::Seconds(20);
 constexpr size_t kProgressEvery = 20000;  // operations
 
@@ -34,7 +33,8 @@ std::string EncodeLimits(const JobRun::Options& options) {
       {absl::ToInt64Milliseconds(options.lease), static_cast<int64_t>(options.max_job_attempts),
        static_cast<int64_t>(options.max_prompt_attempts),
        absl::ToInt64Milliseconds(options.evaluation_give_up_after),
-       absl::ToInt64Milliseconds(options.last_events_timeout)},
+       absl::ToInt64Milliseconds(options.last_events_timeout),
+       static_cast<int64_t>(options.vocabulary_size)},
       " ");
 }
 
@@ -45,12 +45,14 @@ absl::Status DecodeLimits(absl::string_view text, JobRun::Options& options) {
     if (!absl::SimpleAtoi(word, &number)) return absl::DataLossError("the limits of a job");
     numbers.push_back(number);
   }
-  if (numbers.size() != 5) return absl::DataLossError("the limits of a job");
+  // Older logs don't know the vocabulary.
+  if (numbers.size() != 5 && numbers.size() != 6) return absl::DataLossError("the limits of a job");
   options.lease = absl::Milliseconds(numbers[0]);
   options.max_job_attempts = static_cast<int32_t>(numbers[1]);
   options.max_prompt_attempts = static_cast<int32_t>(numbers[2]);
   options.evaluation_give_up_after = absl::Milliseconds(numbers[3]);
   options.last_events_timeout = absl::Milliseconds(numbers[4]);
+  options.vocabulary_size = numbers.size() > 5 ? static_cast<int32_t>(numbers[5]) : 0;
   return absl::OkStatus();
 }
 
@@ -99,6 +101,8 @@ void Coordinator::Log(const LoggedOperation& operation, std::vector<std::string>
   const absl::StatusOr<storage::Written> written = deps_.engine->Write(kLog, std::move(step));
   if (written.ok()) {
     logged_ = written->sequence;
+    logged_position_ = written->position;
+    WriteSnapshotWhenDue();
     return;
   }
   // What happened in memory and isn't in the log must not be told to anybody.
@@ -114,9 +118,11 @@ absl::Status Coordinator::Durable() {
     DTRPO_RETURN_IF_ERROR(log_failed_);
     logged = logged_;
   }
-  return base::Annotate(
-      deps_.engine->Confirm(logged, storage::Durability::kSync, kLogTimeout).status(),
-      "the coordinator's log");
+  const absl::Time started = deps_.clock->Now();
+  const absl::Status confirmed =
+      deps_.engine->Confirm(logged, storage::Durability::kSync, kLogTimeout).status();
+  deps_.metrics->log_confirm_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+  return base::Annotate(confirmed, "the coordinator's log");
 }
 
 bool Coordinator::LogFailed() {
@@ -132,6 +138,9 @@ std::string Coordinator::Accept(const v1::SubmitJobRequest& request, job::JobSpe
   operation.logged().number = next_body_;
   operation.AddBody(absl::StrJoin(prompts, "\n"));
   operation.AddBody(absl::StrJoin(heldout, "\n"));
+  sources_.push_back({.first_body = operation.logged().number,
+                      .prompts = static_cast<int64_t>(prompts.size()),
+                      .heldout = static_cast<int64_t>(heldout.size())});
   const std::string id = absl::StrCat(spec.name, "-", jobs_.size() + 1);
   base::LogInfo("job submitted", {{"job", id},
                                   {"prompts", prompts.size()},
@@ -152,22 +161,27 @@ std::string Coordinator::Accept(const v1::SubmitJobRequest& request, job::JobSpe
 absl::Status Coordinator::Restore() {
   if (deps_.engine == nullptr) return absl::OkStatus();
   DTRPO_ASSIGN_OR_RETURN(const storage::LogSize size, deps_.engine->SizeOf(kLog));
+  DTRPO_ASSIGN_OR_RETURN(const storage::Position snapshot,
+                         base::Annotate(RestoreSnapshot(), "the coordinator's log"));
   // What was said then needn't be said again.
   base::LogLevel level = base::LogLevel::kDebug;
   while (!base::IsLogged(level)) level = static_cast<base::LogLevel>(static_cast<int>(level) + 1);
-  if (size.last > 0) base::LogInfo("restoring jobs", {{"operations", size.last}});
+  if (size.last > 0) {
+    base::LogInfo("restoring jobs",
+                  {{"operations", size.last - snapshot}, {"in_snapshot", snapshot}});
+  }
   base::SetLogLevel(base::LogLevel::kError);
   // Repeating asks the engine for prompts, which a visitor of its log may not do.
   std::vector<std::string> records;
   absl::Status read =
-      deps_.engine->Replay(kLog, 0, [&records](storage::Position, absl::string_view record) {
+      deps_.engine->Replay(kLog, snapshot, [&records](storage::Position, absl::string_view record) {
         records.emplace_back(record);
         return absl::OkStatus();
       });
   for (size_t i = 0; i < records.size() && read.ok(); ++i) {
     absl::StatusOr<LoggedOperation> operation = DecodeOperation(records[i]);
     read = operation.ok() ? Repeat(*operation) : operation.status();
-    read = base::Annotate(read, "operation ", i + 1);
+    read = base::Annotate(read, "operation ", snapshot + static_cast<int64_t>(i) + 1);
     if ((i + 1) % kProgressEvery != 0) continue;
     base::SetLogLevel(level);
     base::LogInfo("restoring jobs", {{"operation", i + 1}, {"of", records.size()}});
@@ -178,19 +192,22 @@ absl::Status Coordinator::Restore() {
   {
     absl::MutexLock lock(&mutex_);
     repeating_.reset();
+    logged_position_ = size.last;
     for (const auto& job : jobs_) job->GiveUpByTime();
   }
-  if (size.last > 0) OnRestored();
+  if (size.last > 0) OnRestored("");
   return Durable();
 }
 
-void Coordinator::OnRestored() {
+void Coordinator::OnRestored(const std::string& why) {
   absl::MutexLock lock(&mutex_);
   Operation operation(this, OperationKind::kRestore);
   operation.Always();
+  operation.logged().text = why;
+  if (!why.empty()) base::LogWarning("leases and workers get a new term", {{"why", why}});
   workers_.RestoredAt(operation.now());
   for (const auto& job : jobs_) {
-    if (!job->final()) job->RestoredAt(operation.now());
+    if (!job->final()) job->RestoredAt(operation.now(), why);
   }
 }
 
@@ -213,10 +230,20 @@ absl::Status Coordinator::RepeatSubmit(const LoggedOperation& operation) {
   DTRPO_ASSIGN_OR_RETURN(job::JobSpec spec, wire::FromProto(request.spec()));
   JobRun::Options options = options_.job;
   DTRPO_RETURN_IF_ERROR(DecodeLimits(operation.text, options));
-  DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> bodies,
-                         deps_.engine->ReadBodies(kLog, {operation.number, operation.number + 1}));
+  PromptLines prompts, heldout;
+  DTRPO_RETURN_IF_ERROR(ReadPrompts({.first_body = operation.number}, prompts, heldout));
   absl::MutexLock lock(&mutex_);
-  Accept(request, std::move(spec), SplitLines(bodies[0]), SplitLines(bodies[1]), options);
+  Accept(request, std::move(spec), std::move(prompts), std::move(heldout), options);
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::ReadPrompts(const JobSource& source, PromptLines& prompts,
+                                      PromptLines& heldout) {
+  DTRPO_ASSIGN_OR_RETURN(
+      const std::vector<std::string> bodies,
+      deps_.engine->ReadBodies(kLog, {source.first_body, source.first_body + 1}));
+  prompts = SplitLines(bodies[0]);
+  heldout = SplitLines(bodies[1]);
   return absl::OkStatus();
 }
 
@@ -245,6 +272,9 @@ absl::Status Coordinator::Repeat(const LoggedOperation& operation) {
       break;
     case OperationKind::kResumeJob:
       status = repeat(v1::ResumeJobRequest(), [&](auto& r) { ResumeJob(r).IgnoreError(); });
+      break;
+    case OperationKind::kRollBackJob:
+      status = repeat(v1::RollBackJobRequest(), [&](auto& r) { RollBackJob(r).IgnoreError(); });
       break;
     case OperationKind::kRegisterWorker:
       status =
@@ -304,7 +334,7 @@ absl::Status Coordinator::Repeat(const LoggedOperation& operation) {
           repeat(v1::GetReplayStatsResponse(), [&](auto& r) { OnReplayStats(operation.name, r); });
       break;
     case OperationKind::kRestore:
-      OnRestored();
+      OnRestored(operation.text);
       break;
     default:
       return absl::DataLossError(

@@ -162,6 +162,19 @@ std::vector<int64_t> Evaluations::PinnedVersions() const {
   return pinned;
 }
 
+const v1::EvaluationRecord* Evaluations::Find(int64_t version) const {
+  auto it = evaluations_.find(version);
+  return it == evaluations_.end() ? nullptr : &it->second.record;
+}
+
+std::vector<int64_t> Evaluations::UnfinishedSteps() const {
+  std::vector<int64_t> steps;
+  for (const auto& [version, evaluation] : evaluations_) {
+    if (evaluation.unfinished()) steps.push_back(evaluation.record.step());
+  }
+  return steps;
+}
+
 Evaluations::Outcome Evaluations::outcome(int64_t version) const {
   auto it = evaluations_.find(version);
   if (it == evaluations_.end()) return Outcome::kNone;

@@ -75,8 +75,17 @@ class Evaluations {
   bool HasUnfinished() const { return !PinnedVersions().empty(); }
   enum class Outcome { kNone, kRunning, kComplete, kGivenUp };
   Outcome outcome(int64_t version) const;
+  // Null: there is none.
+  const v1::EvaluationRecord* Find(int64_t version) const;
+  // Of the unfinished ones.
+  std::vector<int64_t> UnfinishedSteps() const;
   // By version.
   std::vector<v1::EvaluationRecord> Records() const;
+
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(evaluations_, next_lease_);
+  }
 
  private:
   struct Prompt {
@@ -85,6 +94,11 @@ class Evaluations {
     std::string worker_id;
     absl::Time expires;
     int32_t failures = 0;
+
+    template <typename Archive>
+    void Kept(Archive& archive) {
+      archive(state, lease_id, worker_id, expires, failures);
+    }
   };
   struct Evaluation {
     v1::EvaluationRecord record;
@@ -96,6 +110,10 @@ class Evaluations {
     absl::Time last_held;
     bool given_up = false;
 
+    template <typename Archive>
+    void Kept(Archive& archive) {
+      archive(record, tokens, forwards, prompts, waiting, samples, last_held, given_up);
+    }
     bool unfinished() const { return !record.complete() && !given_up; }
   };
 

@@ -79,12 +79,23 @@ void Job::GrantLearner() {
 void Job::LoseLearner(const std::string& why) {
   if (!has_learner_) return;
   has_learner_ = false;
-  if (attempt_ >= max_attempts_) {
-    Fail(absl::StrCat(why, "; that was attempt ", attempt_, " of ", max_attempts_));
-  } else if (state_ == JobState::kRunning) {
-    MoveTo(JobState::kRestarting, why);
+  const int32_t allowed = max_attempts_ + ended_on_purpose_;
+  if (attempt_ >= allowed) {
+    Fail(absl::StrCat(why, "; that was attempt ", attempt_, " of ", allowed));
+    return;
   }
+  if (state_ == JobState::kRunning) MoveTo(JobState::kRestarting, why);
   // PAUSED stays PAUSED: Resume() then finds that the learner is gone.
+  gone_ = why;
+}
+
+void Job::EndAttempt(const std::string& why) {
+  DTRPO_CHECK(IsLegal(state_, JobState::kRestarting) || state_ == JobState::kRestarting)
+      << Name(state_);
+  if (has_learner_) ++ended_on_purpose_;
+  has_learner_ = false;
+  gone_ = why;
+  if (state_ == JobState::kRunning) MoveTo(JobState::kRestarting, why);
 }
 
 absl::Status Job::Pause() {
@@ -106,7 +117,7 @@ absl::Status Job::Resume() {
   if (has_learner_) {
     MoveTo(JobState::kRunning, "");
   } else {
-    MoveTo(JobState::kRestarting, "the learner went away while the job was paused");
+    MoveTo(JobState::kRestarting, gone_);
   }
   return absl::OkStatus();
 }

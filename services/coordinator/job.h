@@ -27,6 +27,9 @@
 //      says why).
 //   8. The learner gave up, the attempts are used up, or the data gives no pairs.
 //   9. A client asks. Checkpoints stay, everything else of the job is deleted.
+//
+// A client may also end the attempt, so that another one begins from an earlier checkpoint: 5, but
+// not counted against the attempts that failures may use up.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +62,8 @@ class Job {
   void GrantLearner();
   // 5. Fails the job (8) when its attempts are used up. No-op without a learner.
   void LoseLearner(const std::string& why);
+  // The attempt is ended on purpose. REQUIRES: RUNNING, PAUSED or RESTARTING.
+  void EndAttempt(const std::string& why);
 
   absl::Status Pause();   // FAILED_PRECONDITION unless RUNNING or RESTARTING; no-op when PAUSED
   absl::Status Resume();  // FAILED_PRECONDITION unless PAUSED; no-op when RUNNING
@@ -72,6 +77,12 @@ class Job {
   // another one or a final job.
   absl::Status CheckAttempt(int32_t attempt) const;
 
+  // See kept_state.h.
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(state_, reason_, attempt_, has_learner_, ended_on_purpose_, gone_);
+  }
+
  private:
   void MoveTo(JobState to, std::string reason);
 
@@ -80,6 +91,8 @@ class Job {
   std::string reason_;
   int32_t attempt_ = 0;
   bool has_learner_ = false;
+  int32_t ended_on_purpose_ = 0;  // attempts
+  std::string gone_;              // why there is no learner any more while PAUSED
 };
 
 }  // namespace dtrpo::coordinator

@@ -14,7 +14,6 @@ namespace dtrpo::coordinator {
 namespace {
 
 constexpr absl::Duration kRateWindow = absl::Seconds(30);
-constexpr size_t kRewardPrompts = 100;
 constexpr size_t kCountedLeases = 20000;
 
 PromptLedger::Options LedgerOptions(const job::JobSpec& spec, size_t prompts,
@@ -25,7 +24,8 @@ PromptLedger::Options LedgerOptions(const job::JobSpec& spec, size_t prompts,
           .seed = spec.seed,
           .max_pairs_per_prompt = spec.reward.max_pairs_per_prompt,
           .lease = options.lease,
-          .max_failures = options.max_prompt_attempts};
+          .max_failures = options.max_prompt_attempts,
+          .pass_rates = {.min_rate = spec.data.min_pass_rate, .max_rate = spec.data.max_pass_rate}};
 }
 
 Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
@@ -40,6 +40,13 @@ Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
           .lease = options.lease,
           .max_failures = options.max_prompt_attempts,
           .give_up_after = options.evaluation_give_up_after};
+}
+
+JobCheckpoints::Options CheckpointOptions(const job::JobSpec& spec) {
+  return {.keep = spec.training.keep_checkpoints,
+          .keep_best = spec.evaluation.keep_best,
+          .stop_after = spec.evaluation.stop_after,
+          .publish_every = spec.training.publish_every};
 }
 
 LearnerGang::Options GangOptions(const job::JobSpec& spec) {
@@ -61,10 +68,14 @@ JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLin
       ledger_(LedgerOptions(spec_, prompts_.size(), options)),
       evaluations_(EvaluationOptions(spec_, heldout_.size(), options)),
       gang_(GangOptions(spec_)),
+      checkpoints_(CheckpointOptions(spec_)),
       counted_leases_(kCountedLeases),
       tokens_rate_(kRateWindow),
       submitted_(now) {
   if (!spec_.data.pairs.empty()) pairs_.emplace();
+  events_.Add(now, "state",
+              absl::StrCat("submitted: ", spec_.training.steps, " steps, ", prompts_.size(),
+                           " prompts, ", heldout_.size(), " held out"));
 }
 
 // ------------------------------------------------------------------ time passes
@@ -75,17 +86,18 @@ void JobRun::Advance(const WorkerRegistry& workers, absl::Time now) {
     const std::string missing = Missing(workers, now);
     if (missing.empty()) {
       Grant(gang_.Candidates(workers, now), now);
-    } else if (job_.Explain(gang_.lost_why().empty()
-                                ? missing
-                                : absl::StrCat(missing, "; ", gang_.lost_why()))) {
-      Changed();
+    } else {
+      Explain(gang_.lost_why().empty() ? missing : absl::StrCat(missing, "; ", gang_.lost_why()),
+              now);
     }
   }
   AdvanceRunning(workers, now);
 }
 
-void JobRun::WaitInQueue(const std::string& reason) {
-  if (job_.Explain(reason)) Changed();
+void JobRun::Explain(const std::string& reason, absl::Time now) {
+  if (!job_.Explain(reason)) return;
+  Changed();
+  if (!reason.empty()) events_.Add(now, "state", reason);
 }
 
 std::string JobRun::Missing(const WorkerRegistry& workers, absl::Time now) const {
@@ -113,6 +125,14 @@ void JobRun::Grant(const std::vector<const Worker*>& learners, absl::Time now) {
     evaluations_.Begin(0, 0, now);
   }
   Changed();
+  const int64_t step = checkpoints_.newest().step;
+  events_.Add(
+      now, "attempt",
+      absl::StrCat("attempt ", job_.attempt(), " begins with ", gang_.leader(),
+                   gang_.world() > 1 ? absl::StrCat(" and ", gang_.world() - 1, " more") : "",
+                   step < 0
+                       ? ", from the base model"
+                       : absl::StrCat(", at step ", step, " from ", checkpoints_.newest().path)));
   base::LogInfo("job runs", {{"job", id_},
                              {"learner", gang_.leader()},
                              {"ranks", gang_.world()},
@@ -124,6 +144,7 @@ void JobRun::LoseGang(const std::string& why, absl::Time now) {
   if (training_finished_)
     return;  // its work is done; the weights live on in the rollouts and on disk
   base::LogWarning("attempt lost", {{"job", id_}, {"attempt", job_.attempt()}, {"why", why}});
+  events_.Warn(now, "attempt", absl::StrCat("attempt ", job_.attempt(), " ended: ", why));
   job_.LoseLearner(why);
   if (final()) End(now);  // that was the last attempt
 }
@@ -132,6 +153,7 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
   const int expired = ledger_.Expire(now) + evaluations_.Expire(now);
   if (expired > 0) {
     base::LogWarning("prompt leases ran out", {{"job", id_}, {"leases", expired}});
+    events_.Warn(now, "prompt", absl::StrCat(expired, " leases ran out; they are free again"));
     Changed();
   }
   if (state() != JobState::kRunning) return;
@@ -149,6 +171,8 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
     given_up_.push_back(version);
     base::LogWarning("evaluation given up: no rollout holds its weights",
                      {{"job", id_}, {"version", version}});
+    events_.Warn(now, "evaluation",
+                 absl::StrCat("version ", version, " given up: no rollout holds its weights"));
     Changed();
   }
   if (ledger_.prompts_without_pair() >= spec_.training.max_prompts_without_pair) {
@@ -168,8 +192,7 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
     SucceedIfComplete(now);
     return;
   }
-  std::string lacks = Missing(workers, now);
-  if (job_.Explain(std::move(lacks))) Changed();
+  Explain(Missing(workers, now), now);
 }
 
 uint64_t JobRun::Digest() const {
@@ -177,18 +200,22 @@ uint64_t JobRun::Digest() const {
   base::StableHasher hasher;
   hasher.Add(id_).Add(revision_).Add(static_cast<uint64_t>(state()));
   for (const int64_t number :
-       {int64_t{job_.attempt()}, step_, checkpoint_step_, versions_.newest(), event_position_,
-        counts.issued, counts.leased, counts.stored, counts.waiting, counts.consumed,
-        counts.no_pair, counts.failed, counts.cancelled, ledger_.UsedPairs(), samples_, tokens_}) {
+       {int64_t{job_.attempt()}, step_, checkpoints_.newest().step, versions_.newest(),
+        event_position_, counts.issued, counts.leased, counts.stored, counts.waiting,
+        counts.consumed, counts.no_pair, counts.failed, counts.cancelled, ledger_.UsedPairs(),
+        samples_, tokens_}) {
     hasher.Add(static_cast<uint64_t>(number));
   }
   return hasher.Finish();
 }
 
-void JobRun::RestoredAt(absl::Time now) {
+void JobRun::RestoredAt(absl::Time now, const std::string& why) {
+  training_finished_at_ = std::min(training_finished_at_, now);
+  gang_.RestoredAt(now);
   ledger_.RenewLeases(now);
   evaluations_.RenewLeases(now);
   Changed();
+  events_.Add(now, "state", why.empty() ? "the coordinator was started again" : why);
 }
 
 void JobRun::End(absl::Time now) {
@@ -196,9 +223,11 @@ void JobRun::End(absl::Time now) {
   ledger_.CancelRest();
   if (pairs_.has_value()) pairs_->CancelRest();
   gang_.Disband(job_.reason(), now);
-  PromptLines().swap(prompts_);
-  PromptLines().swap(heldout_);
+  ForgetPrompts();
   Changed();
+  const std::string end = absl::StrCat(Name(state()), job_.reason().empty() ? "" : ": ",
+                                       job_.reason(), ", at step ", step_);
+  state() == JobState::kFailed ? events_.Warn(now, "state", end) : events_.Add(now, "state", end);
   const LedgerCounts counts = ledger_.counts();
   base::LogInfo("job ended", {{"job", id_},
                               {"state", Name(state())},
@@ -210,6 +239,11 @@ void JobRun::End(absl::Time now) {
                               {"cancelled", counts.cancelled}});
 }
 
+void JobRun::ForgetPrompts() {
+  PromptLines().swap(prompts_);
+  PromptLines().swap(heldout_);
+}
+
 void JobRun::OnWorkerGone(const std::string& worker_id, const std::string& why, absl::Time now) {
   const int released = ledger_.ReleaseWorker(worker_id) + evaluations_.ReleaseWorker(worker_id);
   if (released > 0) {
@@ -217,21 +251,30 @@ void JobRun::OnWorkerGone(const std::string& worker_id, const std::string& why, 
                      {{"job", id_}, {"worker", worker_id}, {"leases", released}});
   }
   Changed();
+  events_.Warn(now, "worker", absl::StrCat("lost: ", why));
   if (gang_.RankOf(worker_id) < 0 || final()) return;
   const std::string rank = gang_.Describe(worker_id);
   LoseGang(rank.empty() ? why : absl::StrCat(rank, ": ", why), now);
 }
 
-// ------------------------------------------------------------------ clients
-
-absl::Status JobRun::Pause() {
-  Changed();
-  return base::Annotate(job_.Pause(), "job ", id_);
+void JobRun::OnWorkerJoined(const Worker& worker, absl::Time now) {
+  events_.Add(now, "worker", absl::StrCat(worker.id, " joined, at ", worker.address));
 }
 
-absl::Status JobRun::Resume() {
+// ------------------------------------------------------------------ clients
+
+absl::Status JobRun::Pause(absl::Time now) {
   Changed();
-  return base::Annotate(job_.Resume(), "job ", id_);
+  DTRPO_RETURN_IF_ERROR(base::Annotate(job_.Pause(), "job ", id_));
+  events_.Add(now, "state", "paused by a client");
+  return absl::OkStatus();
+}
+
+absl::Status JobRun::Resume(absl::Time now) {
+  Changed();
+  DTRPO_RETURN_IF_ERROR(base::Annotate(job_.Resume(), "job ", id_));
+  events_.Add(now, "state", "resumed by a client");
+  return absl::OkStatus();
 }
 
 absl::Status JobRun::Cancel(const std::string& reason, absl::Time now) {
@@ -309,6 +352,7 @@ std::vector<v1::PromptLease> JobRun::LeaseTraining(const v1::LeasePromptsRequest
     return leases;
   }
   const int64_t admitted = AdmittedPairs();
+  const int64_t left_out = ledger_.counts().left_out;
   for (const TrainLease& lease :
        ledger_.Lease(now, request.worker_id(), request.max_prompts(), admitted)) {
     v1::PromptLease& out = leases.emplace_back();
@@ -320,6 +364,14 @@ std::vector<v1::PromptLease> JobRun::LeaseTraining(const v1::LeasePromptsRequest
     out.set_prompt_json(prompts_[lease.key.prompt]);
     out.set_version(versions_.newest());
     out.set_expires_in_ms(absl::ToInt64Milliseconds(lease.expires - now));
+  }
+  if (const int64_t more = ledger_.counts().left_out - left_out; more > 0) {
+    events_.Add(now, "prompt",
+                absl::StrCat(more, " of ", prompts_.size(),
+                             " prompts are left out of this epoch for their pass rate"));
+    base::LogInfo("prompts left out for their pass rate",
+                  {{"job", id_}, {"left_out", more}, {"prompts", prompts_.size()}});
+    Changed();
   }
   if (leases.empty()) {
     reason =
@@ -339,9 +391,14 @@ void JobRun::Report(const v1::ReportPromptsRequest& request, absl::Time now) {
                                          {"worker", request.worker_id()},
                                          {"prompt", result.prompt_index()},
                                          {"error", result.error()}});
+      events_.Warn(now, "prompt",
+                   absl::StrCat("prompt ", result.prompt_index(), " failed on ",
+                                request.worker_id(), ": ", result.error()));
     }
     if (result.kind() == v1::EVALUATE) {
-      evaluations_.Report(result, now);
+      const bool counted = evaluations_.Report(result, now);
+      const v1::EvaluationRecord* record = evaluations_.Find(result.version());
+      if (counted && record->complete()) OnEvaluated(*record, now);
       continue;
     }
     CountTraining(result, now);
@@ -361,18 +418,6 @@ void JobRun::Report(const v1::ReportPromptsRequest& request, absl::Time now) {
     }
   }
   Changed();
-}
-
-void JobRun::CountTraining(const v1::PromptResult& result, absl::Time now) {
-  const bool judged =
-      result.outcome() == v1::PromptResult::STORED || result.outcome() == v1::PromptResult::NO_PAIR;
-  if (!judged || !counted_leases_.Add(result.lease_id())) return;
-  tokens_ += result.tokens();
-  samples_ += result.samples();
-  tokens_rate_.Add(now, static_cast<double>(result.tokens()));
-  if (result.samples() == 0) return;
-  recent_rewards_.emplace_back(result.reward_sum(), result.samples());
-  if (recent_rewards_.size() > kRewardPrompts) recent_rewards_.pop_front();
 }
 
 }  // namespace dtrpo::coordinator

@@ -22,6 +22,8 @@
 #include "services/coordinator/coordinator_metrics.h"
 #include "services/coordinator/evaluations.h"
 #include "services/coordinator/job.h"
+#include "services/coordinator/job_checkpoints.h"
+#include "services/coordinator/job_events.h"
 #include "services/coordinator/learner_gang.h"
 #include "services/coordinator/pair_ledger.h"
 #include "services/coordinator/prompt_file.h"
@@ -59,12 +61,21 @@ class JobRun {
     // After the learner finished: how long to wait for the replay store's last events before the
     // job ends without them.
     absl::Duration last_events_timeout = absl::Seconds(30);
+    int32_t vocabulary_size = 0;  // of the job's model; 0: not known
+
+    template <typename Archive>
+    void Kept(Archive& archive) {
+      archive(lease, max_job_attempts, max_prompt_attempts, evaluation_give_up_after,
+              last_events_timeout, vocabulary_size);
+    }
   };
   JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLines heldout,
          const Options& options, absl::Time now);
 
   const std::string& id() const { return id_; }
   const job::JobSpec& spec() const { return spec_; }
+  const Options& options() const { return options_; }
+  absl::Time submitted() const { return submitted_; }
   JobState state() const { return job_.state(); }
   bool final() const { return job_.final(); }
   // Who is granted; rank 0 speaks for all of them but for errors.
@@ -78,19 +89,27 @@ class JobRun {
   // The job is at the head of the queue: grants learners, runs out leases, ends what is over.
   void Advance(const WorkerRegistry& workers, absl::Time now);
   // It isn't; `reason` says behind whom it waits.
-  void WaitInQueue(const std::string& reason);
+  void WaitInQueue(const std::string& reason, absl::Time now) { Explain(reason, now); }
   // What Advance() gave up of evaluations since the last call, and the same told to a job that is
   // restored from its log, where heartbeats aren't known.
   std::vector<int64_t> TakeGivenUp() { return std::exchange(given_up_, {}); }
   void GiveUpOnly(std::vector<int64_t> versions) { to_give_up_ = std::move(versions); }
   void GiveUpByTime() { to_give_up_.reset(); }
-  void RestoredAt(absl::Time now);
+  // The coordinator was away, or the clock jumped, back perhaps. `why`: empty for a start.
+  void RestoredAt(absl::Time now, const std::string& why);
   void OnWorkerGone(const std::string& worker_id, const std::string& why, absl::Time now);
+  void OnWorkerJoined(const Worker& worker, absl::Time now);
 
   // From clients.
-  absl::Status Pause();
-  absl::Status Resume();
+  absl::Status Pause(absl::Time now);
+  absl::Status Resume(absl::Time now);
   absl::Status Cancel(const std::string& reason, absl::Time now);
+  // Where a rollback would go. FAILED_PRECONDITION when it can't.
+  absl::StatusOr<SavedCheckpoint> RollBackTarget(const v1::RollBackJobRequest& request) const;
+  // Ends the attempt; the next one goes on from an earlier checkpoint.
+  absl::Status RollBack(const v1::RollBackJobRequest& request, absl::Time now);
+  v1::ListJobEventsResponse Events(int64_t after, int32_t max) const;
+  const JobCheckpoints& checkpoints() const { return checkpoints_; }
 
   // From rollouts.
   v1::LeasePromptsResponse Lease(const v1::LeasePromptsRequest& request, absl::Time now);
@@ -100,7 +119,8 @@ class JobRun {
   absl::Status RegisterVersion(const v1::RegisterVersionRequest& request, absl::Time now);
   absl::StatusOr<v1::ReportStepResponse> ReportStep(const v1::ReportStepRequest& request,
                                                     absl::Time now);
-  absl::Status RegisterCheckpoint(const v1::RegisterCheckpointRequest& request);
+  absl::StatusOr<v1::RegisterCheckpointResponse> RegisterCheckpoint(
+      const v1::RegisterCheckpointRequest& request, absl::Time now);
   absl::Status FinishTraining(const v1::FinishTrainingRequest& request, absl::Time now);
   absl::StatusOr<v1::ReportPairsResponse> ReportPairs(const v1::ReportPairsRequest& request,
                                                       absl::Time now);
@@ -123,12 +143,31 @@ class JobRun {
   bool training_finished() const { return training_finished_; }
   bool WantsReplayStats() const { return replay_ == ReplayState::kOpen && !final(); }
 
+  // See kept_state.h. Not kept: prompts_, heldout_ (bodies of the log), given_up_ (empty between
+  // operations), to_give_up_ (only while a log is repeated).
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(job_, ledger_, pairs_, pair_evaluations_, versions_, evaluations_, history_, gang_,
+            revision_);
+    archive(replay_, sent_version_, sent_prompts_ended_, sent_import_ended_,
+            sent_forget_epochs_below_, event_position_, checkpoint_wanted_);
+    archive(step_, checkpoints_, training_finished_, training_finished_at_, finish_reason_,
+            last_events_seen_);
+    archive(counted_leases_, tokens_rate_, tokens_, samples_, recent_rewards_, last_prompt_error_,
+            started_, finished_, events_, rewards_);
+    if (Archive::kReads && final()) ForgetPrompts();
+  }
+
  private:
   enum class ReplayState { kUnopened, kOpen, kClosed };
 
   void OnReplayLost(absl::Time now);
   void Changed() { ++revision_; }
+  // What the job waits for, for its status and its events.
+  void Explain(const std::string& reason, absl::Time now);
+  void OnEvaluated(const v1::EvaluationRecord& record, absl::Time now);
   void End(absl::Time now);
+  void ForgetPrompts();
   void Grant(const std::vector<const Worker*>& learners, absl::Time now);
   // The attempt is over; the next one begins when there are learners for it.
   void LoseGang(const std::string& why, absl::Time now);
@@ -147,6 +186,8 @@ class JobRun {
   void OnPairEvent(const v1::PromptEvent& event);
   int64_t OldestLiveEpoch() const;
   double RewardMean() const;
+  v1::RewardCounts Rewards() const;
+  void ShowRewards(const CoordinatorMetrics& metrics) const;
 
   const std::string id_;
   const job::JobSpec spec_;
@@ -163,6 +204,7 @@ class JobRun {
   StepHistory history_;
   LearnerGang gang_;
   uint64_t revision_ = 1;
+  JobEvents events_;
   std::vector<int64_t> given_up_;
   std::optional<std::vector<int64_t>> to_give_up_;  // nullopt: as time and heartbeats say
 
@@ -174,11 +216,11 @@ class JobRun {
   int64_t sent_forget_epochs_below_ = 0;
   int64_t event_position_ = 0;
   bool checkpoint_wanted_ = false;
+  std::string replay_problem_;  // why the last poll failed; shown only, neither logged nor kept
 
   // Of the learner.
   int64_t step_ = 0;
-  std::string checkpoint_;
-  int64_t checkpoint_step_ = -1;
+  JobCheckpoints checkpoints_;
   bool training_finished_ = false;
   absl::Time training_finished_at_;
   std::string finish_reason_;
@@ -191,6 +233,7 @@ class JobRun {
   int64_t samples_ = 0;
   std::deque<std::pair<double, int64_t>> recent_rewards_;  // (sum, samples) of a prompt
   std::string last_prompt_error_;
+  v1::RewardCounts rewards_;  // but for left_out, which the ledger knows
 
   const absl::Time submitted_;
   absl::Time started_ = absl::InfiniteFuture();

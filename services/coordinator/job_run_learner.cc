@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/base/logging.h"
 #include "common/base/status_macros.h"
 #include "services/coordinator/job_run.h"
 
@@ -18,6 +20,11 @@ absl::Status JobRun::RegisterVersion(const v1::RegisterVersionRequest& request, 
                          base::Annotate(versions_.Register(request.manifest()), "job ", id_));
   if (outcome == VersionRegistry::Outcome::kReplaced) {
     evaluations_.ForgetFrom(request.manifest().version());
+    checkpoints_.ForgetEvaluationsFrom(request.step() + 1);
+    events_.Add(now, "weights",
+                absl::StrCat("version ", request.manifest().version(),
+                             " has other weights from now on, and later ones are void (generation ",
+                             request.manifest().generation(), ")"));
   }
   evaluations_.OnVersion(request.manifest().version(), request.step(), now);
   Changed();
@@ -36,27 +43,81 @@ absl::StatusOr<v1::ReportStepResponse> JobRun::ReportStep(const v1::ReportStepRe
   // The curve of the reward beside the learner's own numbers, which only know of pairs.
   if (!recent_rewards_.empty()) (*record.mutable_values())["reward_mean"] = RewardMean();
   step_ = record.step();
+  if (auto skipped = record.values().find("skipped");
+      skipped != record.values().end() && skipped->second != 0) {
+    events_.Warn(now, "step", absl::StrCat("step ", step_, " skipped: numbers that aren't finite"));
+  }
   history_.Add(record);
   Changed();
   v1::ReportStepResponse response;
   response.set_checkpoint_now(checkpoint_wanted_);
+  response.set_stop(checkpoints_.stop());
   return response;
 }
 
-absl::Status JobRun::RegisterCheckpoint(const v1::RegisterCheckpointRequest& request) {
+absl::StatusOr<v1::RegisterCheckpointResponse> JobRun::RegisterCheckpoint(
+    const v1::RegisterCheckpointRequest& request, absl::Time now) {
   DTRPO_RETURN_IF_ERROR(base::Annotate(job_.CheckAttempt(request.job().attempt()), "job ", id_));
   if (request.path().empty()) {
     return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": field path is empty"));
   }
-  if (request.step() < checkpoint_step_) {
-    return absl::FailedPreconditionError(absl::StrCat("job ", id_, ": checkpoint of step ",
-                                                      request.step(), ", but that of step ",
-                                                      checkpoint_step_, " is registered"));
+  DTRPO_RETURN_IF_ERROR(base::Annotate(
+      checkpoints_.Register(request.step(), request.path(), evaluations_.UnfinishedSteps(), now),
+      "job ", id_));
+  events_.Add(now, "checkpoint", absl::StrCat("step ", request.step(), ": ", request.path()));
+  Changed();
+  v1::RegisterCheckpointResponse response;
+  for (int64_t step : checkpoints_.KeptFolders()) response.add_keep_steps(step);
+  return response;
+}
+
+void JobRun::OnEvaluated(const v1::EvaluationRecord& record, absl::Time now) {
+  std::string text = absl::StrCat("version ", record.version(), " (step ", record.step(),
+                                  "): ", record.correct(), " of ", record.total(), " right");
+  if (record.failed() > 0) absl::StrAppend(&text, ", ", record.failed(), " failed");
+  if (record.total() > 0) {
+    const double accuracy =
+        static_cast<double>(record.correct()) / static_cast<double>(record.total());
+    const bool better = checkpoints_.OnEvaluated(record.step(), accuracy);
+    absl::StrAppendFormat(&text, " (%.1f %%)%s", 100 * accuracy, better ? ", the best so far" : "");
   }
-  checkpoint_ = request.path();
-  checkpoint_step_ = request.step();
+  events_.Add(now, "evaluation", text);
+  if (!checkpoints_.stop().empty()) events_.Add(now, "evaluation", checkpoints_.stop());
+}
+
+absl::StatusOr<SavedCheckpoint> JobRun::RollBackTarget(
+    const v1::RollBackJobRequest& request) const {
+  if (final() || training_finished_ || state() == JobState::kPending) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "job ", id_, " can't be rolled back: ",
+        state() == JobState::kPending ? "it hasn't begun"
+        : final()                     ? absl::StrCat("it is ", Name(state()))
+                                      : "its training has ended",
+        final() || training_finished_ ? "; model.from_job starts another job from its weights"
+                                      : ""));
+  }
+  return base::Annotate(checkpoints_.Find(request), "job ", id_);
+}
+
+absl::Status JobRun::RollBack(const v1::RollBackJobRequest& request, absl::Time now) {
+  DTRPO_ASSIGN_OR_RETURN(const SavedCheckpoint target, RollBackTarget(request));
+  const int64_t step = checkpoints_.newest().step;
+  checkpoints_.RollBackTo(target, now);
+  const std::string why = absl::StrCat("rolled back by a client to the weights of step ",
+                                       target.step, ", as those of step ", step);
+  base::LogInfo("job rolled back", {{"job", id_}, {"to", target.path}, {"step", step}});
+  events_.Add(now, "state", why);
+  gang_.Disband(why, now);
+  job_.EndAttempt(why);
   Changed();
   return absl::OkStatus();
+}
+
+v1::ListJobEventsResponse JobRun::Events(int64_t after, int32_t max) const {
+  v1::ListJobEventsResponse response;
+  for (v1::JobEvent& event : events_.After(after, max)) *response.add_events() = std::move(event);
+  response.set_state(ToProto(state()));
+  return response;
 }
 
 absl::Status JobRun::FinishTraining(const v1::FinishTrainingRequest& request, absl::Time now) {
@@ -67,9 +128,10 @@ absl::Status JobRun::FinishTraining(const v1::FinishTrainingRequest& request, ab
     LoseGang(request.reason(), now);
     return absl::OkStatus();
   }
-  if (!request.checkpoint().empty()) {
-    checkpoint_ = request.checkpoint();
-    checkpoint_step_ = request.step();
+  // Usually it is registered already; after a rollback its folder is of an earlier step.
+  if (!request.checkpoint().empty() && request.checkpoint() != checkpoints_.newest().path) {
+    checkpoints_.Register(request.step(), request.checkpoint(), evaluations_.UnfinishedSteps(), now)
+        .IgnoreError();
   }
   training_finished_ = true;
   training_finished_at_ = now;
@@ -87,12 +149,12 @@ absl::Status JobRun::FinishTraining(const v1::FinishTrainingRequest& request, ab
 
 void JobRun::SucceedIfComplete(absl::Time now) {
   if (evaluations_.HasUnfinished()) {
-    if (job_.Explain("final evaluation")) Changed();
+    Explain("final evaluation", now);
     return;
   }
   const bool waited = now - training_finished_at_ > options_.last_events_timeout;
   if (!last_events_seen_ && !waited) {
-    if (job_.Explain("waiting for the replay store's last events")) Changed();
+    Explain("waiting for the replay store's last events", now);
     return;
   }
   std::string reason = finish_reason_;

@@ -60,7 +60,8 @@ ReplayWork JobRun::DesiredReplayWork() const {
   if (replay_ == ReplayState::kUnopened) {
     work.open = true;
     work.options = OptionsOf(spec_);
-    work.options.set_first_batch(std::max<int64_t>(checkpoint_step_, 0) + 1);
+    work.options.set_vocabulary_size(options_.vocabulary_size);
+    work.options.set_first_batch(std::max<int64_t>(checkpoints_.newest().step, 0) + 1);
     return work;
   }
   work.newest_version = versions_.newest();
@@ -101,6 +102,7 @@ void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& 
     OnReplayLost(now);
     return;
   }
+  replay_problem_ = std::string(response.status().message());
   if (!response.ok()) return;  // asked again
   for (const v1::PromptEvent& event : response->events()) {
     if (event.position() <= event_position_) continue;
@@ -140,7 +142,7 @@ void JobRun::OnPromptEvents(const absl::StatusOr<v1::PollPromptEventsResponse>& 
 // with it, so the learner begins there again, as the next attempt, with batches formed anew.
 void JobRun::OnReplayLost(absl::Time now) {
   base::LogError("the replay store lost the job",
-                 {{"job", id_}, {"checkpoint_step", checkpoint_step_}});
+                 {{"job", id_}, {"checkpoint_step", checkpoints_.newest().step}});
   if (training_finished_) {
     last_events_seen_ = true;  // there will be none
     return;
@@ -154,10 +156,12 @@ void JobRun::OnReplayLost(absl::Time now) {
   // Exact where batches take what has waited longest; else some pairs are imported once more.
   const bool in_order = spec_.replay.selector == "fifo" && spec_.training.max_uses == 1;
   if (pairs_.has_value()) {
-    pairs_->OnStoreLost(
-        in_order ? std::max<int64_t>(checkpoint_step_, 0) * job::ExternalPairsPerBatch(spec_) : 0);
+    pairs_->OnStoreLost(in_order ? std::max<int64_t>(checkpoints_.newest().step, 0) *
+                                       job::ExternalPairsPerBatch(spec_)
+                                 : 0);
   }
-  ledger_.OnStoreLost(std::max<int64_t>(checkpoint_step_, 0) * spec_.training.pairs_per_batch);
+  ledger_.OnStoreLost(std::max<int64_t>(checkpoints_.newest().step, 0) *
+                      spec_.training.pairs_per_batch);
   gang_.Disband("the replay store lost the job's batches", now);
   job_.LoseLearner("the replay store lost its data");
   if (final()) End(now);

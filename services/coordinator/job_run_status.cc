@@ -1,4 +1,8 @@
 // The part of JobRun that says how it stands: to clients, and to workers as their assignment.
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "common/wire/job_codec.h"
 #include "services/coordinator/job_run.h"
 
@@ -33,7 +37,9 @@ v1::Assignment JobRun::AssignmentFor(const Worker& worker) const {
     assignment.set_rendezvous(gang_.rendezvous());
     assignment.set_reason(gang_.lost_why());
     assignment.mutable_job()->set_attempt(job_.attempt());
-    assignment.set_resume_checkpoint(checkpoint_);
+    const SavedCheckpoint& resume = checkpoints_.newest();
+    assignment.set_resume_checkpoint(resume.path);
+    if (resume.step != resume.folder_step) assignment.set_resume_step(resume.step);
   }
   wire::ToProto(spec_, assignment.mutable_spec());
   assignment.set_state(ToProto(state()));
@@ -47,27 +53,28 @@ v1::Assignment JobRun::AssignmentFor(const Worker& worker) const {
   return assignment;
 }
 
-double JobRun::RewardMean() const {
-  double reward_sum = 0;
-  int64_t samples = 0;
-  for (const auto& [sum, count] : recent_rewards_) {
-    reward_sum += sum;
-    samples += count;
-  }
-  return samples == 0 ? 0 : reward_sum / static_cast<double>(samples);
-}
-
 v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
   v1::JobStatus status;
   status.set_job_id(id_);
   status.set_state(ToProto(state()));
   status.set_reason(job_.reason());
+  if (!replay_problem_.empty() && !final()) {
+    status.set_reason(
+        absl::StrCat(job_.reason(), job_.reason().empty() ? "" : "; ", replay_problem_));
+  }
   wire::ToProto(spec_, status.mutable_spec());
   status.set_attempt(job_.attempt());
   status.set_step(step_);
   status.set_total_steps(spec_.training.steps);
   status.set_version(versions_.newest());
-  status.set_checkpoint(checkpoint_);
+  status.set_checkpoint(checkpoints_.newest().path);
+  for (const SavedCheckpoint& saved : checkpoints_.All()) {
+    *status.add_checkpoints() = ToRecord(saved);
+  }
+  if (checkpoints_.best().step >= 0) {
+    *status.mutable_best_checkpoint() = ToRecord(checkpoints_.best());
+    status.set_best_accuracy(checkpoints_.best_accuracy());
+  }
 
   const LedgerCounts counts = ledger_.counts();
   v1::PromptCounts* prompts = status.mutable_prompts();
@@ -87,6 +94,7 @@ v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
   }
 
   status.set_reward_mean(RewardMean());
+  *status.mutable_rewards() = Rewards();
   if (!final()) {
     status.set_rollout_tokens_per_second(tokens_rate_.PerSecond(now));
     if (!training_finished_) status.set_seconds_left(history_.SecondsLeft(spec_.training.steps));
@@ -110,24 +118,31 @@ v1::JobStatus JobRun::Status(absl::Time now, int64_t steps_after) const {
 }
 
 void JobRun::Show(const CoordinatorMetrics& metrics, absl::Time now) const {
-  metrics.step->Set(static_cast<double>(step_));
-  metrics.version->Set(static_cast<double>(versions_.newest()));
-  metrics.reward_mean->Set(RewardMean());
-  metrics.tokens_per_second->Set(tokens_rate_.PerSecond(now));
+  const auto set = [&](const char* name, auto value) {
+    metrics.Set(id_, name, static_cast<double>(value));
+  };
+  set(CoordinatorMetrics::kStep, step_);
+  set(CoordinatorMetrics::kStepsWanted, spec_.training.steps);
+  set(CoordinatorMetrics::kAttempt, job_.attempt());
+  set(CoordinatorMetrics::kVersion, versions_.newest());
+  set(CoordinatorMetrics::kTokenRate, tokens_rate_.PerSecond(now));
+  int64_t evaluations = 0;
   for (const v1::EvaluationRecord& record : evaluations_.Records()) {
-    if (record.complete() && record.total() > 0) {
-      metrics.heldout_accuracy->Set(static_cast<double>(record.correct()) /
-                                    static_cast<double>(record.total()));
-    }
+    if (!record.complete() || record.total() == 0) continue;
+    ++evaluations;
+    set(CoordinatorMetrics::kAccuracy,
+        static_cast<double>(record.correct()) / static_cast<double>(record.total()));
   }
+  set(CoordinatorMetrics::kEvaluations, evaluations);
+  ShowRewards(metrics);
   const LedgerCounts counts = ledger_.counts();
-  metrics.Prompts("leased")->Set(static_cast<double>(counts.leased));
-  metrics.Prompts("stored")->Set(static_cast<double>(counts.stored));
-  metrics.Prompts("waiting")->Set(static_cast<double>(counts.waiting));
-  metrics.Prompts("consumed")->Set(static_cast<double>(counts.consumed));
-  metrics.Prompts("no_pair")->Set(static_cast<double>(counts.no_pair));
-  metrics.Prompts("failed")->Set(static_cast<double>(counts.failed));
-  metrics.Prompts("cancelled")->Set(static_cast<double>(counts.cancelled));
+  const std::pair<const char*, int64_t> prompts[] = {
+      {"leased", counts.leased},      {"stored", counts.stored},   {"waiting", counts.waiting},
+      {"consumed", counts.consumed},  {"no_pair", counts.no_pair}, {"failed", counts.failed},
+      {"cancelled", counts.cancelled}};
+  for (const auto& [state, count] : prompts) {
+    metrics.SetPrompts(id_, state, static_cast<double>(count));
+  }
 }
 
 }  // namespace dtrpo::coordinator

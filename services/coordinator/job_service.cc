@@ -60,6 +60,20 @@ grpc::Status JobService::ResumeJob(grpc::ServerContext* context,
   return Answer(context, coordinator_, response, [&] { return coordinator_->ResumeJob(*request); });
 }
 
+grpc::Status JobService::RollBackJob(grpc::ServerContext* context,
+                                     const v1::RollBackJobRequest* request,
+                                     v1::JobStatus* response) {
+  return Answer(context, coordinator_, response,
+                [&] { return coordinator_->RollBackJob(*request); });
+}
+
+grpc::Status JobService::ListJobEvents(grpc::ServerContext* context,
+                                       const v1::ListJobEventsRequest* request,
+                                       v1::ListJobEventsResponse* response) {
+  return Answer(context, coordinator_, response,
+                [&] { return coordinator_->ListJobEvents(*request); });
+}
+
 grpc::Status JobService::ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest*,
                                      v1::ListWorkersResponse* response) {
   return Answer(context, coordinator_, response, [&] {

@@ -31,6 +31,10 @@ class JobService final : public v1::JobService::Service {
   grpc::Status PauseJob(grpc::ServerContext*, const v1::PauseJobRequest*, v1::JobStatus*) override;
   grpc::Status ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest*,
                          v1::JobStatus*) override;
+  grpc::Status RollBackJob(grpc::ServerContext*, const v1::RollBackJobRequest*,
+                           v1::JobStatus*) override;
+  grpc::Status ListJobEvents(grpc::ServerContext*, const v1::ListJobEventsRequest*,
+                             v1::ListJobEventsResponse*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse*) override;
 

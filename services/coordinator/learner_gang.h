@@ -10,6 +10,7 @@
 // A checkpoint is independent of the number of ranks, and a batch too, so any number goes on.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -37,6 +38,10 @@ class LearnerGang {
   // REQUIRES: Candidates() gave them.
   void Form(const std::vector<const Worker*>& members);
   void Disband(const std::string& why, absl::Time now);
+  // The clock may have gone back.
+  void RestoredAt(absl::Time now) {
+    if (disbanded_ != absl::InfiniteFuture()) disbanded_ = std::min(disbanded_, now);
+  }
 
   bool empty() const { return members_.empty(); }
   int32_t world() const { return static_cast<int32_t>(members_.size()); }
@@ -49,6 +54,11 @@ class LearnerGang {
   const std::string& rendezvous() const { return rendezvous_; }
   // "rank 1 of 2", or nothing when there is only one.
   std::string Describe(absl::string_view worker_id) const;
+
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(members_, rendezvous_, lost_why_, disbanded_);
+  }
 
  private:
   const Options options_;

@@ -33,7 +33,8 @@ enum class OperationKind : uint8_t {
   kReplayClosed = 16,
   kPromptEvents = 17,  // number: status code, number2: polled at, Unix nanoseconds
   kReplayStats = 18,
-  kRestore = 19,  // the coordinator was started again: leases get a full new term
+  kRestore = 19,  // leases get a full new term; text: why, empty when it was started again
+  kRollBackJob = 20,
 };
 
 struct LoggedOperation {

@@ -49,6 +49,12 @@ class PairLedger {
   // Of the oldest use that isn't final: keys of older epochs may be forgotten.
   int64_t OldestLiveEpoch() const;
 
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(file_, fingerprint_, all_imported_, stored_, final_before_, final_, consumed_,
+            cancelled_);
+  }
+
  private:
   int64_t UseOf(int64_t epoch, int64_t index) const { return epoch * file_.usable() + index; }
   void Finish(int64_t use, int64_t& count);

@@ -10,9 +10,10 @@
 namespace dtrpo::coordinator {
 
 PromptLedger::PromptLedger(const Options& options)
-    : options_(options), order_(PromptOrder(options.prompts, options.shuffle, options.seed, 0)) {
+    : options_(options), pass_rates_(options.pass_rates) {
   DTRPO_CHECK_GE(options.prompts, 0);
   DTRPO_CHECK_GE(options.epochs, 1);
+  MakeOrder();
 }
 
 std::vector<TrainLease> PromptLedger::Lease(absl::Time now, absl::string_view worker_id, int max,
@@ -153,7 +154,8 @@ int64_t PromptLedger::UsedPairs() const {
 }
 
 bool PromptLedger::Exhausted() const {
-  const bool at_end = cursor_ == options_.prompts && epoch_ + 1 == options_.epochs;
+  const bool at_end = cursor_ == static_cast<int64_t>(order_.size()) &&
+                      (epoch_ + 1 == options_.epochs || order_.empty());
   return at_end && counts_.leased == 0 && counts_.waiting == 0;
 }
 
@@ -229,14 +231,22 @@ void PromptLedger::Finish(Entries::iterator it, int64_t& final_count) {
 }
 
 bool PromptLedger::NextFromCursor(PromptKey& key) {
-  if (cursor_ == options_.prompts) {
-    if (epoch_ + 1 >= options_.epochs) return false;
+  if (cursor_ == static_cast<int64_t>(order_.size())) {
+    if (epoch_ + 1 >= options_.epochs || order_.empty()) return false;
     ++epoch_;
-    order_ = PromptOrder(options_.prompts, options_.shuffle, options_.seed, epoch_);
+    left_out_ = pass_rates_.LeftOut();
+    counts_.left_out += static_cast<int64_t>(left_out_.size());
+    MakeOrder();
     cursor_ = 0;
+    if (order_.empty()) return false;
   }
   key = {epoch_, order_[cursor_++]};
   return true;
+}
+
+void PromptLedger::MakeOrder() {
+  order_ = PromptOrder(options_.prompts, options_.shuffle, options_.seed, epoch_);
+  std::erase_if(order_, [this](int64_t prompt) { return left_out_.contains(prompt); });
 }
 
 void PromptLedger::CheckSum() const {
@@ -244,7 +254,8 @@ void PromptLedger::CheckSum() const {
   const int64_t ended = counts_.consumed + counts_.no_pair + counts_.failed + counts_.cancelled;
   DTRPO_CHECK_EQ(live, static_cast<int64_t>(live_.size()));
   DTRPO_CHECK_EQ(live + ended, counts_.issued);
-  DTRPO_CHECK_EQ(epoch_ * options_.prompts + cursor_, counts_.issued);
+  const int64_t ahead = static_cast<int64_t>(order_.size()) - cursor_;
+  DTRPO_CHECK_EQ((epoch_ + 1) * options_.prompts - ahead, counts_.issued + counts_.left_out);
 }
 
 }  // namespace dtrpo::coordinator

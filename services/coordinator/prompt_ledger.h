@@ -24,11 +24,13 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/coordinator/pass_rates.h"
 
 namespace dtrpo::coordinator {
 
@@ -36,6 +38,10 @@ struct PromptKey {
   int64_t epoch = 0;
   int64_t prompt = 0;
   auto operator<=>(const PromptKey&) const = default;
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(epoch, prompt);
+  }
 };
 
 struct TrainLease {
@@ -56,6 +62,13 @@ struct LedgerCounts {
   int64_t issued = 0;     // the sum of the above
   int64_t evictions = 0;  // times a prompt went back from STORED to WAITING
   int64_t stored_pairs = 0;
+  int64_t left_out = 0;  // never issued, for their pass rate
+
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(leased, stored, waiting, consumed, no_pair, failed, cancelled, issued, evictions,
+            stored_pairs, left_out);
+  }
 };
 
 class PromptLedger {
@@ -68,6 +81,7 @@ class PromptLedger {
     int32_t max_pairs_per_prompt = 1;
     absl::Duration lease = absl::Minutes(1);
     int32_t max_failures = 3;  // a prompt that fails so often is final
+    PassRates::Options pass_rates = {};
   };
   explicit PromptLedger(const Options& options);
 
@@ -83,6 +97,12 @@ class PromptLedger {
   // These two free a lease, so they count only for the one that is running.
   void ReportFailed(const PromptKey& key, absl::string_view lease_id);
   void ReportReturned(const PromptKey& key, absl::string_view lease_id);
+
+  // Of one lease's answers, once. From the next epoch on, prompts outside of the wanted pass rates
+  // aren't handed out. Once none is left, there will be no more.
+  void CountAnswers(const PromptKey& key, int64_t right, int64_t answers) {
+    pass_rates_.Count(key.prompt, right, answers);
+  }
 
   // Replay's events, in log order.
   void OnStored(const PromptKey& key, int32_t attempt, int64_t pairs);
@@ -122,6 +142,15 @@ class PromptLedger {
   // Every prompt of an older epoch is final.
   int64_t OldestLiveEpoch() const { return live_.empty() ? epoch_ : live_.begin()->first.epoch; }
 
+  // Not kept: order_, a function of the epoch and of what is left out.
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(live_, waiting_, epoch_, cursor_, next_lease_, counts_, consumed_pairs_, evicted_pairs_,
+            evicted_by_event_pairs_, prompts_without_pair_, closed_, cancelled_, pass_rates_,
+            left_out_);
+    if constexpr (Archive::kReads) MakeOrder();
+  }
+
  private:
   enum class State { kLeased, kStored, kWaiting };
   struct Entry {
@@ -135,6 +164,11 @@ class PromptLedger {
     // Leased before the store was lost: a report that it was stored may speak of the lost store, so
     // only the new store's own event is believed.
     bool leased_before_loss = false;
+
+    template <typename Archive>
+    void Kept(Archive& archive) {
+      archive(state, attempt, failures, lease_id, worker_id, expires, pairs, leased_before_loss);
+    }
   };
   using Entries = std::map<PromptKey, Entry>;
 
@@ -146,6 +180,7 @@ class PromptLedger {
   void Store(Entries::iterator it, int64_t pairs);
   void Finish(Entries::iterator it, int64_t& final_count);
   bool NextFromCursor(PromptKey& key);
+  void MakeOrder();
   int64_t SilentlyEvictedPairs() const;
   void CheckSum() const;
 
@@ -154,7 +189,9 @@ class PromptLedger {
   std::deque<PromptKey>
       waiting_;  // exactly the keys of kWaiting entries, first to come first to go
   int64_t epoch_ = 0;
-  std::vector<int64_t> order_;  // of epoch_
+  std::vector<int64_t> order_;  // of epoch_, without left_out_
+  PassRates pass_rates_;
+  std::set<int64_t> left_out_;  // of epoch_
   int64_t cursor_ = 0;          // into order_
   uint64_t next_lease_ = 1;
   LedgerCounts counts_;

@@ -24,6 +24,11 @@ class RecentIds {
     return true;
   }
 
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(ids_, order_);
+  }
+
  private:
   const size_t capacity_;
   std::set<std::string> ids_;

@@ -30,6 +30,11 @@ class SlidingRate {
     return total_ / absl::ToDoubleSeconds(std::max(span, absl::Seconds(1)));
   }
 
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(begin_, amounts_, total_);
+  }
+
  private:
   void Forget(absl::Time now) {
     while (!amounts_.empty() && amounts_.front().first <= now - window_) {

@@ -25,6 +25,11 @@ class StepHistory {
   // Mean of the last steps times the steps left; 0 when it can't be told yet.
   double SecondsLeft(int64_t total_steps) const;
 
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(records_);
+  }
+
  private:
   const size_t max_records_;
   std::vector<v1::StepRecord> records_;  // by step

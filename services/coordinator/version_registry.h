@@ -32,6 +32,11 @@ class VersionRegistry {
   const v1::WeightsManifest& newest_manifest() const;
   bool Has(int64_t version) const { return versions_.count(version) > 0; }
 
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(versions_);
+  }
+
  private:
   std::map<int64_t, v1::WeightsManifest> versions_;  // tensors left out
 };

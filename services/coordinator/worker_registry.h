@@ -40,6 +40,11 @@ struct Worker {
   std::vector<v1::WaitState> waits;
 
   bool Holds(int64_t version) const;
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(id, role, address, metrics_address, incarnation, rendezvous_address, ordinal, pid,
+            last_heartbeat, job_id, state, version, versions_held, waits);
+  }
 };
 
 class WorkerRegistry {
@@ -71,6 +76,11 @@ class WorkerRegistry {
   // By number, so the oldest first.
   std::vector<const Worker*> OfRole(absl::string_view role) const;
   std::vector<const Worker*> All() const;
+
+  template <typename Archive>
+  void Kept(Archive& archive) {
+    archive(workers_, by_incarnation_, registered_);
+  }
 
  private:
   const absl::Duration timeout_;

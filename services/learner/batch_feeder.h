@@ -54,6 +54,9 @@ class BatchFeeder {
   // one is made and acknowledged.
   bool checkpoint_wanted() const { return checkpoint_wanted_; }
 
+  // Batches that Next() would answer with at once.
+  size_t ready() const { return queue_.size(); }
+
  private:
   // A final error, or the end, travels as the last entry.
   struct Entry {

@@ -9,15 +9,15 @@ namespace dtrpo::learner {
 absl::StatusOr<std::unique_ptr<GrpcPairPeers>> GrpcPairPeers::Create(
     const v1::Assignment& assignment, wire::WorkerClient* coordinator,
     rpc::ChannelFactory* channels) {
-  DTRPO_ASSIGN_OR_RETURN(const auto shards, channels->CreateAll({assignment.replay().begin(),
-                                                                 assignment.replay().end()}));
   // One attempt per call: the importer registers its waits and looks whether it is to end.
   wire::ClientOptions options;
   options.target = "replay";
   options.retry.max_attempts = 1;
   options.retry.attempt_timeout = absl::InfiniteDuration();
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<wire::ReplayClient> replay,
-                         wire::MakeReplayClient(shards, std::move(options)));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<wire::ReplayClient> replay,
+      wire::ConnectReplay(*channels, {assignment.replay().begin(), assignment.replay().end()},
+                          std::move(options)));
   return std::unique_ptr<GrpcPairPeers>(
       new GrpcPairPeers(assignment.job(), coordinator, std::move(replay)));
 }

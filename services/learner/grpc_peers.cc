@@ -33,10 +33,10 @@ GrpcPeers::GrpcPeers(wire::JobAttempt job, wire::WorkerClient* coordinator,
 absl::StatusOr<std::unique_ptr<GrpcPeers>> GrpcPeers::Create(
     const v1::Assignment& assignment, wire::WorkerClient* coordinator,
     rpc::ChannelFactory* channels, std::function<std::string()> reference) {
-  DTRPO_ASSIGN_OR_RETURN(const auto shards, channels->CreateAll({assignment.replay().begin(),
-                                                                 assignment.replay().end()}));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<wire::ReplayClient> replay,
-                         wire::MakeReplayClient(shards, OneAttempt("replay")));
+  DTRPO_ASSIGN_OR_RETURN(
+      std::unique_ptr<wire::ReplayClient> replay,
+      wire::ConnectReplay(*channels, {assignment.replay().begin(), assignment.replay().end()},
+                          OneAttempt("replay")));
   std::unique_ptr<GrpcPeers> peers(
       new GrpcPeers({assignment.job().job_id(), assignment.job().attempt()}, coordinator, channels,
                     std::move(replay), std::move(reference)));
@@ -67,6 +67,11 @@ absl::Status GrpcPeers::Acknowledge(int64_t up_to_step, absl::Time deadline) {
   return replay_->Acknowledge(job_, up_to_step, deadline);
 }
 
+absl::Status GrpcPeers::UpdatePriorities(int64_t step, const std::vector<double>& priorities,
+                                         absl::Time deadline) {
+  return replay_->UpdatePriorities(job_, step, rank_, world_, priorities, deadline);
+}
+
 absl::StatusOr<std::vector<std::vector<float>>> GrpcPeers::Score(
     const wire::Batch& batch, const trajectory::MaskPlanOptions& plan, absl::Time deadline) {
   DTRPO_ASSIGN_OR_RETURN(const std::shared_ptr<wire::ReferenceClient> reference, Reference());
@@ -92,7 +97,7 @@ absl::Status GrpcPeers::RegisterVersion(const weights::Manifest& manifest, int64
   return coordinator_->RegisterVersion(request, deadline).status();
 }
 
-absl::StatusOr<bool> GrpcPeers::ReportStep(const StepReport& report, absl::Time deadline) {
+absl::StatusOr<StepAnswer> GrpcPeers::ReportStep(const StepReport& report, absl::Time deadline) {
   v1::ReportStepRequest request;
   SetJob(request.mutable_job());
   request.mutable_record()->set_step(report.step);
@@ -100,16 +105,19 @@ absl::StatusOr<bool> GrpcPeers::ReportStep(const StepReport& report, absl::Time 
   request.mutable_record()->mutable_values()->insert(report.values.begin(), report.values.end());
   DTRPO_ASSIGN_OR_RETURN(const v1::ReportStepResponse response,
                          coordinator_->ReportStep(request, deadline));
-  return response.checkpoint_now();
+  return StepAnswer{.checkpoint_now = response.checkpoint_now(), .stop = response.stop()};
 }
 
-absl::Status GrpcPeers::RegisterCheckpoint(int64_t step, const std::string& path,
-                                           absl::Time deadline) {
+absl::StatusOr<std::vector<int64_t>> GrpcPeers::RegisterCheckpoint(int64_t step,
+                                                                   const std::string& path,
+                                                                   absl::Time deadline) {
   v1::RegisterCheckpointRequest request;
   SetJob(request.mutable_job());
   request.set_step(step);
   request.set_path(path);
-  return coordinator_->RegisterCheckpoint(request, deadline).status();
+  DTRPO_ASSIGN_OR_RETURN(const v1::RegisterCheckpointResponse response,
+                         coordinator_->RegisterCheckpoint(request, deadline));
+  return std::vector<int64_t>(response.keep_steps().begin(), response.keep_steps().end());
 }
 
 absl::Status GrpcPeers::FinishTraining(bool succeeded, const std::string& reason,

@@ -31,14 +31,16 @@ class GrpcPeers : public LearnerPeers {
 
   absl::StatusOr<wire::Batch> GetBatch(int64_t step, absl::Time deadline) override;
   absl::Status Acknowledge(int64_t up_to_step, absl::Time deadline) override;
+  absl::Status UpdatePriorities(int64_t step, const std::vector<double>& priorities,
+                                absl::Time deadline) override;
   absl::StatusOr<std::vector<std::vector<float>>> Score(const wire::Batch& batch,
                                                         const trajectory::MaskPlanOptions& plan,
                                                         absl::Time deadline) override;
   absl::Status RegisterVersion(const weights::Manifest& manifest, int64_t step,
                                absl::Time deadline) override;
-  absl::StatusOr<bool> ReportStep(const StepReport& report, absl::Time deadline) override;
-  absl::Status RegisterCheckpoint(int64_t step, const std::string& path,
-                                  absl::Time deadline) override;
+  absl::StatusOr<StepAnswer> ReportStep(const StepReport& report, absl::Time deadline) override;
+  absl::StatusOr<std::vector<int64_t>> RegisterCheckpoint(int64_t step, const std::string& path,
+                                                          absl::Time deadline) override;
   absl::Status FinishTraining(bool succeeded, const std::string& reason,
                               const std::string& checkpoint, int64_t step,
                               absl::Time deadline) override;

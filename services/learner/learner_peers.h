@@ -27,6 +27,12 @@ struct StepReport {
   std::map<std::string, double> values;
 };
 
+// What the coordinator answers to a step.
+struct StepAnswer {
+  bool checkpoint_now = false;  // the store is nearly full
+  std::string stop;             // not empty: the step was the last one, for this reason
+};
+
 class LearnerPeers {
  public:
   virtual ~LearnerPeers() = default;
@@ -34,6 +40,9 @@ class LearnerPeers {
   // UNAVAILABLE, reason "not_enough_items": the rollouts haven't made enough yet.
   virtual absl::StatusOr<wire::Batch> GetBatch(int64_t step, absl::Time deadline) = 0;
   virtual absl::Status Acknowledge(int64_t up_to_step, absl::Time deadline) = 0;
+  // How much this rank wants to see each item of its slice again, in the slice's order.
+  virtual absl::Status UpdatePriorities(int64_t step, const std::vector<double>& priorities,
+                                        absl::Time deadline) = 0;
 
   // Reference log-probabilities of each item's chosen and rejected answer, in that order, in plan
   // order.
@@ -42,10 +51,11 @@ class LearnerPeers {
 
   virtual absl::Status RegisterVersion(const weights::Manifest& manifest, int64_t step,
                                        absl::Time deadline) = 0;
-  // Returns whether the store is nearly full and asks for an early checkpoint.
-  virtual absl::StatusOr<bool> ReportStep(const StepReport& report, absl::Time deadline) = 0;
-  virtual absl::Status RegisterCheckpoint(int64_t step, const std::string& path,
-                                          absl::Time deadline) = 0;
+  virtual absl::StatusOr<StepAnswer> ReportStep(const StepReport& report, absl::Time deadline) = 0;
+  // Returns the steps of checkpoint folders that must stay for now, beside the newest ones.
+  virtual absl::StatusOr<std::vector<int64_t>> RegisterCheckpoint(int64_t step,
+                                                                  const std::string& path,
+                                                                  absl::Time deadline) = 0;
   virtual absl::Status FinishTraining(bool succeeded, const std::string& reason,
                                       const std::string& checkpoint, int64_t step,
                                       absl::Time deadline) = 0;

@@ -21,10 +21,6 @@ namespace {
 // At what is desired, while waiting for anything.
 constexpr absl::Duration kLookAgain = absl::Milliseconds(500);
 
-std::string CheckpointsFolder(const job::JobSpec& spec) {
-  return base::JoinPath(spec.output, "checkpoints");
-}
-
 std::vector<training::TrainingPair> TrainingPairs(const FedBatch& fed) {
   std::vector<training::TrainingPair> pairs;
   for (size_t i = 0; i < fed.batch.items.size(); ++i) {
@@ -115,7 +111,7 @@ absl::Status LearnerRun::Load() {
   if (deps_.group != nullptr) DTRPO_RETURN_IF_ERROR(JoinOthers());
   // Of an attempt that died while it wrote or removed a checkpoint.
   if (leads()) {
-    checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
+    checkpoint::CheckpointRoot root(deps_.files, checkpoints_folder());
     DTRPO_RETURN_IF_ERROR(root.RemoveLeftovers());
   }
   const job::ModelSpec& spec = options_.spec.model;
@@ -140,8 +136,13 @@ absl::Status LearnerRun::Load() {
           "checkpoint ", options_.resume_checkpoint, " is of job ", progress.job_id,
           ", or of another specification of it; job ", options_.job_id, " can't resume from it"));
     }
-    step_ = resumed_step_ = checkpointed_step_ = progress.step;
+    // After a rollback the weights of an earlier step stand for those of a later one.
+    step_ = resumed_step_ = checkpointed_step_ = std::max(progress.step, options_.resume_step);
     checkpoint_path_ = options_.resume_checkpoint;
+    if (leads() && step_ > progress.step) {
+      DTRPO_RETURN_IF_ERROR(
+          checkpoint::CheckpointRoot(deps_.files, checkpoints_folder()).SetLatest(progress.step));
+    }
   }
   // By the base checkpoint, as rollouts and reference decide.
   DTRPO_ASSIGN_OR_RETURN(const model::ComputeDtype chosen, model::ChooseDtype(spec.dtype, *base_));
@@ -159,8 +160,9 @@ absl::Status LearnerRun::Load() {
   if (resume && trained.parameters_are_state()) {
     DTRPO_RETURN_IF_ERROR(training::RestoreMasters(options_.resume_checkpoint, trained));
   }
-  DTRPO_ASSIGN_OR_RETURN(trainer_, training::PreferenceTrainer::Create(std::move(trained),
-                                                                       options_.spec, deps_.group));
+  DTRPO_ASSIGN_OR_RETURN(
+      trainer_, training::PreferenceTrainer::Create(std::move(trained), options_.spec, deps_.group,
+                                                    deps_.clock));
   if (resume) DTRPO_RETURN_IF_ERROR(RestoreOptimizer());
   base::LogInfo("model loaded", {{"job", options_.job_id},
                                  {"path", path},
@@ -188,63 +190,17 @@ absl::Status LearnerRun::Publish(int64_t version) {
   DTRPO_ASSIGN_OR_RETURN(
       std::shared_ptr<const weights::Image> image,
       training::MakeImage(trainer_->trained(), options_.job_id, version, options_.attempt - 1));
+  const absl::Time made = deps_.clock->Now();
   DTRPO_RETURN_IF_ERROR(Persist(
       absl::StrCat("registration of version ", version), "coordinator", [&](absl::Time deadline) {
         return deps_.peers->RegisterVersion(image->manifest(), step_, deadline);
       }));
-  deps_.metrics->publish_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
-  deps_.metrics->weights_version->Set(static_cast<double>(version));
+  deps_.metrics->image_seconds->Observe(absl::ToDoubleSeconds(made - started));
+  deps_.metrics->register_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - made));
+  deps_.metrics->SetVersion(options_.job_id, version);
   SetState(absl::StrCat("step ", step_, " of ", options_.spec.training.steps), version);
   deps_.publish(std::move(image));
   return absl::OkStatus();
-}
-
-// Only when the checkpoint is durable and known to the coordinator may replay forget the batches it
-// contains.
-absl::Status LearnerRun::Checkpoint() {
-  if (step_ == checkpointed_step_) return absl::OkStatus();
-  checkpoint_asked_ = false;
-  const absl::Time started = deps_.clock->Now();
-  checkpoint::CheckpointRoot root(deps_.files, CheckpointsFolder(options_.spec));
-  const std::string path = root.PathOf(step_);
-  if (deps_.group != nullptr) {
-    // Every part is durable before the leader makes them one checkpoint.
-    if (!leads()) {
-      DTRPO_RETURN_IF_ERROR(
-          training::WriteCheckpointPart(deps_.files, path, *trainer_->sharded_optimizer()));
-      DTRPO_FAULT_POINT("learner.part_written");
-    }
-    DTRPO_RETURN_IF_ERROR(deps_.group->AllGatherBytes("part written").status());
-    if (!leads()) {
-      checkpointed_step_ = step_;
-      return absl::OkStatus();
-    }
-  }
-  DTRPO_RETURN_IF_ERROR(training::WriteTrainingCheckpoint(
-      deps_.files, path, trainer_->model(), *base_,
-      deps_.group == nullptr ? &trainer_->optimizer() : nullptr,
-      {.job_id = options_.job_id,
-       .job_hash = options_.job_hash,
-       .step = step_,
-       .trained = model::Describe(training::TrainedPartsOf(options_.spec))},
-      {.max_shard_bytes = options_.spec.training.max_shard_bytes,
-       .adapter_only = options_.spec.training.lora.save == "adapter",
-       .sharded = trainer_->sharded_optimizer()}));
-  DTRPO_FAULT_POINT("learner.checkpoint_written");
-  DTRPO_RETURN_IF_ERROR(Persist(
-      absl::StrCat("registration of checkpoint ", step_), "coordinator",
-      [&](absl::Time deadline) { return deps_.peers->RegisterCheckpoint(step_, path, deadline); }));
-  DTRPO_FAULT_POINT("learner.before_latest");
-  DTRPO_RETURN_IF_ERROR(root.SetLatest(step_));
-  DTRPO_FAULT_POINT("learner.before_acknowledge");
-  DTRPO_RETURN_IF_ERROR(Acknowledge());
-  DTRPO_FAULT_POINT("learner.after_acknowledge");
-  checkpointed_step_ = step_;
-  checkpoint_path_ = path;
-  deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
-  base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step_}, {"path", path}});
-  DTRPO_RETURN_IF_ERROR(EvaluatePairs());
-  return root.Prune(std::max(1, options_.spec.training.keep_checkpoints)).status();
 }
 
 absl::Status LearnerRun::Acknowledge() {
@@ -253,17 +209,28 @@ absl::Status LearnerRun::Acknowledge() {
                  [&](absl::Time deadline) { return deps_.peers->Acknowledge(step_, deadline); });
 }
 
-absl::StatusOr<bool> LearnerRun::Report(const training::StepOutcome& outcome) {
-  if (!leads()) return false;
-  bool checkpoint_now = false;
-  DTRPO_RETURN_IF_ERROR(Persist(
-      absl::StrCat("report of step ", step_), "coordinator",
-      [&](absl::Time deadline) -> absl::Status {
-        DTRPO_ASSIGN_OR_RETURN(
-            checkpoint_now, deps_.peers->ReportStep({step_, version(), outcome.values}, deadline));
-        return absl::OkStatus();
-      }));
-  return checkpoint_now;
+// Each rank speaks for its slice of the batch. Batches that are formed ahead don't know it yet; a
+// step that is made again, from the same weights, says the same.
+absl::Status LearnerRun::TellPriorities(const std::vector<double>& priorities) {
+  const job::ReplaySpec& replay = options_.spec.replay;
+  const bool wanted = replay.selector == "prioritised" && replay.priority == "learner";
+  if (!wanted || priorities.empty()) return absl::OkStatus();
+  return Persist(absl::StrCat("priorities of batch ", step_), "replay", [&](absl::Time deadline) {
+    return deps_.peers->UpdatePriorities(step_, priorities, deadline);
+  });
+}
+
+absl::StatusOr<StepAnswer> LearnerRun::Report(const training::StepOutcome& outcome) {
+  StepAnswer answer;
+  if (!leads()) return answer;
+  DTRPO_RETURN_IF_ERROR(
+      Persist(absl::StrCat("report of step ", step_), "coordinator",
+              [&](absl::Time deadline) -> absl::Status {
+                DTRPO_ASSIGN_OR_RETURN(
+                    answer, deps_.peers->ReportStep({step_, version(), outcome.values}, deadline));
+                return absl::OkStatus();
+              }));
+  return answer;
 }
 
 absl::Status LearnerRun::Finish(bool succeeded, std::string reason) {
@@ -308,12 +275,21 @@ absl::StatusOr<training::StepOutcome> LearnerRun::Step(const FedBatch& fed, absl
                       [](const wire::BatchItem& item) { return item.pair.chosen.external; }));
   }
   deps_.metrics->batch_wait_seconds->Observe(outcome.values["seconds_batch_wait"]);
+  deps_.metrics->forward_seconds->Observe(absl::ToDoubleSeconds(outcome.times.forward));
+  deps_.metrics->backward_seconds->Observe(absl::ToDoubleSeconds(outcome.times.backward));
+  deps_.metrics->allreduce_seconds->Observe(absl::ToDoubleSeconds(outcome.times.allreduce));
+  deps_.metrics->optimizer_seconds->Observe(absl::ToDoubleSeconds(outcome.times.optimizer));
+  for (const wire::BatchItem& item : fed.batch.items) {
+    if (item.pair.chosen.external) continue;
+    deps_.metrics->pair_staleness_versions->Observe(static_cast<double>(item.lag_versions));
+  }
   deps_.metrics->reference_seconds->Observe(outcome.values["seconds_reference"]);
   deps_.metrics->step_seconds->Observe(outcome.values["seconds_step"]);
   deps_.metrics->steps->Increment();
   deps_.metrics->pairs->Increment(static_cast<double>(input.pairs.size()));
-  deps_.metrics->step->Set(static_cast<double>(step_));
-  deps_.metrics->SetStepValues(outcome.values);
+  deps_.metrics->target_tokens->Increment(outcome.values["target_tokens"]);
+  deps_.metrics->SetStep(options_.job_id, step_);
+  deps_.metrics->SetStepValues(options_.job_id, outcome.values);
   if (outcome.skipped) {
     deps_.metrics->skipped_steps->Increment();
     base::LogWarning("step skipped: numbers that aren't finite",
@@ -349,6 +325,7 @@ absl::Status LearnerRun::Train() {
     if (!fed.has_value()) {
       DTRPO_ASSIGN_OR_RETURN(fed, OwnSlice(feeder));
     }
+    deps_.metrics->batches_ahead->Set(static_cast<double>(feeder.ready()));
     DTRPO_ASSIGN_OR_RETURN(const training::StepOutcome outcome,
                            Step(*fed, deps_.clock->Now() - waiting_since));
     skipped_in_a_row = outcome.skipped ? skipped_in_a_row + 1 : 0;
@@ -357,15 +334,19 @@ absl::Status LearnerRun::Train() {
           skipped_in_a_row, " steps in a row gave numbers that aren't finite; last at step ", step_,
           outcome.offending_pair.empty() ? "" : ", pair " + outcome.offending_pair));
     }
+    DTRPO_RETURN_IF_ERROR(TellPriorities(outcome.priorities));
     if (step_ % training.publish_every == 0) {
       DTRPO_RETURN_IF_ERROR(Publish(step_ / training.publish_every));
     }
-    DTRPO_ASSIGN_OR_RETURN(const bool asked, Report(outcome));
+    DTRPO_ASSIGN_OR_RETURN(StepAnswer answer, Report(outcome));
     SetState(absl::StrCat("step ", step_, " of ", training.steps), version());
-    // Several ranks agree on an early checkpoint first.
-    checkpoint_asked_ = asked;
-    const bool early = asked && deps_.group == nullptr;
-    if (early || step_ % training.checkpoint_every == 0) DTRPO_RETURN_IF_ERROR(Checkpoint());
+    // Several ranks agree on an early checkpoint, or end, first.
+    checkpoint_asked_ = answer.checkpoint_now;
+    stop_ = std::move(answer.stop);
+    const bool early = checkpoint_asked_ && deps_.group == nullptr;
+    if (early || step_ % training.checkpoint_every == 0 || WillBeEvaluated()) {
+      DTRPO_RETURN_IF_ERROR(Checkpoint());
+    }
     waiting_since = deps_.clock->Now();
   }
   // The final weights are evaluated, so they need a version even when the last interval was cut
@@ -375,7 +356,9 @@ absl::Status LearnerRun::Train() {
   }
   DTRPO_RETURN_IF_ERROR(Checkpoint());
   const bool all = step_ == training.steps;
-  return Finish(true, all ? "all steps made" : absl::StrCat("the data ended at step ", step_));
+  return Finish(true, all              ? "all steps made"
+                      : !stop_.empty() ? stop_
+                                       : absl::StrCat("the data ended at step ", step_));
 }
 
 absl::Status LearnerRun::EvaluatePairs() {

@@ -6,8 +6,8 @@
 //   for n:  batch n (fed ahead) -> step
 //             -> [every publish_every steps: image, register the version, hand it to the publisher]
 //             -> report
-//             -> [every checkpoint_every steps, or when asked: write, register, set `latest`,
-//                 acknowledge replay up to n]
+//             -> [every checkpoint_every steps, when asked, and when version n / publish_every will
+//                 be evaluated: write, register, set `latest`, acknowledge replay up to n]
 //
 // Version v is the weights after step v * publish_every, so V(n) = floor((n-1) / publish_every) is
 // what step n starts from when it is the first of its interval; a last interval that was cut short
@@ -55,6 +55,7 @@ class LearnerRun {
     int32_t attempt = 1;
     job::JobSpec spec;
     std::string resume_checkpoint;  // empty: from the base model
+    int64_t resume_step = 0;        // that it stands for, if later than its own
     absl::Duration call_timeout = absl::Seconds(30);
     torch::Device device = torch::kCPU;  // where the model is
   };
@@ -99,10 +100,14 @@ class LearnerRun {
   absl::StatusOr<Word> NextWord(BatchFeeder& feeder, std::optional<FedBatch>& fed);
   absl::StatusOr<FedBatch> OwnSlice(BatchFeeder& feeder);
   absl::StatusOr<training::StepOutcome> Step(const FedBatch& fed, absl::Duration waited);
+  // To a store that draws by them.
+  absl::Status TellPriorities(const std::vector<double>& priorities);
   absl::Status Publish(int64_t version);
-  // Returns whether the coordinator asks for an early checkpoint.
-  absl::StatusOr<bool> Report(const training::StepOutcome& outcome);
+  absl::StatusOr<StepAnswer> Report(const training::StepOutcome& outcome);
   absl::Status Checkpoint();
+  // The newest step's weights are evaluated, and the best ones are kept.
+  bool WillBeEvaluated() const;
+  std::string checkpoints_folder() const;
   // The held-out pairs of data.pairs, at the newest step.
   absl::Status EvaluatePairs();
   // Replay may forget the batches up to the newest step.
@@ -131,6 +136,7 @@ class LearnerRun {
   std::string checkpoint_path_;
   bool superseded_ = false;
   bool checkpoint_asked_ = false;  // by the coordinator, of several ranks
+  std::string stop_;               // why the coordinator ends training early; empty: it doesn't
   mutable absl::Mutex mutex_;
   Desired desired_ ABSL_GUARDED_BY(mutex_) = Desired::kRun;
   std::string state_ ABSL_GUARDED_BY(mutex_) = "loading the model";

@@ -40,12 +40,15 @@ absl::Status LearnerRun::RestoreOptimizer() {
 absl::StatusOr<Word> LearnerRun::NextWord(BatchFeeder& feeder, std::optional<FedBatch>& fed) {
   if (deps_.group == nullptr) {
     if (!MayContinue()) return Word::kLeave;
+    if (!stop_.empty()) return Word::kEnd;
   } else if (leaving()) {
     return Word::kLeave;
   } else if (!leads()) {
     return Word::kStep;
   } else if (checkpoint_asked_ && step_ != checkpointed_step_) {
     return Word::kCheckpoint;
+  } else if (!stop_.empty()) {
+    return Word::kEnd;
   } else if (desired() == Desired::kPause) {
     if (step_ != checkpointed_step_) return Word::kCheckpoint;
     deps_.clock->SleepFor(kLookAgain);

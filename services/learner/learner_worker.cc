@@ -153,10 +153,11 @@ absl::Status LearnerWorker::RunJob(const v1::Assignment& assignment) {
   const auto run = std::make_shared<LearnerRun>(
       LearnerRun::Options{
           .job_id = job.job_id(),
-          .job_hash = base::Sha256Hex(assignment.spec().SerializeAsString()),
+          .job_hash = base::Sha256Hex(wire::Fingerprint(assignment.spec())),
           .attempt = job.attempt(),
           .spec = spec,
           .resume_checkpoint = assignment.resume_checkpoint(),
+          .resume_step = assignment.resume_step(),
           .call_timeout = options_.call_timeout,
           .device = options_.device,
       },

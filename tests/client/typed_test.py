@@ -14,6 +14,6 @@ with tempfile.TemporaryDirectory() as cache:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache,
          INSTALLED / "dtrpo_client/client.py",
-         REPOSITORY / "tools/python/dtrpo_client/submit_and_watch.py"],
+         REPOSITORY / "tools/python/dtrpo_client/examples/submit_and_watch.py"],
         cwd=INSTALLED, env={"MYPYPATH": str(INSTALLED)}, timeout=240, check=False)
 sys.exit(done.returncode)

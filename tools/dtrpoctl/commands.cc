@@ -76,17 +76,44 @@ int Report(const Session& session, const absl::Status& status) {
                  << status.message() << "\n";
     return kUnreachable;
   }
-  *session.err << "dtrpoctl: " << status.message() << "\n";
+  *session.err << "dtrpoctl: ";
+  if (absl::IsUnimplemented(status)) {
+    *session.err << "the coordinator at " << session.address << " is of an older release: ";
+  }
+  *session.err << status.message() << "\n";
   return kFailed;
+}
+
+// Without a coordinator only the file is checked, and that is said.
+int DryRun(const Session& session, const v1::JobSpec& spec) {
+  absl::StatusOr<v1::SubmitJobResponse> checked =
+      session.client->Events(/*job_id=*/"", /*after=*/0, Deadline(session)).status();
+  if (absl::IsNotFound(checked.status())) {
+    checked = session.client->DryRun(
+        spec, session.clock->Now() + std::max(session.timeout, kSubmitTimeout));
+  }
+  const bool away =
+      absl::IsUnavailable(checked.status()) || absl::IsDeadlineExceeded(checked.status());
+  if (!checked.ok() && !away) return Report(session, checked.status());
+  if (session.json) {
+    *session.out << (checked.ok() ? Json(*checked) : Json(spec)) << "\n";
+  } else {
+    *session.out << runtime::PrintConfig(checked.ok() ? checked->spec() : spec);
+  }
+  if (away) {
+    *session.err
+        << "dtrpoctl: no coordinator at " << session.address
+        << ": the files that the job names weren't looked at, and its sizes aren't known\n";
+  } else if (!session.json) {
+    *session.out << SizeLines(*checked);
+  }
+  return kOk;
 }
 
 int Submit(const Session& session, const SubmitOptions& options) {
   const auto spec = LoadJobFile(session.files, options.file, options.directory);
   if (!spec.ok()) return Report(session, spec.status());
-  if (options.dry_run) {
-    *session.out << (session.json ? absl::StrCat(Json(*spec), "\n") : runtime::PrintConfig(*spec));
-    return kOk;
-  }
+  if (options.dry_run) return DryRun(session, *spec);
   const auto job_id =
       session.client->Submit(*spec, options.idempotency_key,
                              session.clock->Now() + std::max(session.timeout, kSubmitTimeout));

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "common/base/check.h"
 #include "common/wire/job_codec.h"
@@ -13,31 +14,19 @@
 namespace dtrpo::ctl {
 namespace {
 
-using Row = std::vector<std::string>;
-
-// Columns as wide as their widest cell.
-std::string Table(const std::vector<Row>& rows) {
-  std::vector<size_t> widths;
-  for (const Row& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string table;
-  for (const Row& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      absl::StrAppend(&line, row[i]);
-      if (i + 1 < row.size()) line.append(widths[i] + 2 - row[i].size(), ' ');
-    }
-    absl::StrAppend(&table, line, "\n");
-  }
-  return table;
-}
-
 std::string Accuracy(const v1::EvaluationRecord& record) {
   if (record.total() == 0) return "?";
   return absl::StrFormat(
       "%.3f", static_cast<double>(record.correct()) / static_cast<double>(record.total()));
+}
+
+std::string Bytes(int64_t bytes) {
+  constexpr int64_t kKiB = 1024;
+  if (bytes < 10 * kKiB) return absl::StrCat(bytes, " bytes");
+  if (bytes < 10 * kKiB * kKiB) return absl::StrFormat("%.1f KiB", double(bytes) / kKiB);
+  if (bytes < 10 * kKiB * kKiB * kKiB)
+    return absl::StrFormat("%.1f MiB", double(bytes) / kKiB / kKiB);
+  return absl::StrFormat("%.1f GiB", double(bytes) / kKiB / kKiB / kKiB);
 }
 
 // "0.502 -> 0.610 (version 12)", with the evaluation that runs.
@@ -87,6 +76,24 @@ std::string Time(int64_t unix_ms) {
 
 }  // namespace
 
+std::string Table(const std::vector<Row>& rows) {
+  std::vector<size_t> widths;
+  for (const Row& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string table;
+  for (const Row& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      absl::StrAppend(&line, row[i]);
+      if (i + 1 < row.size()) line.append(widths[i] + 2 - row[i].size(), ' ');
+    }
+    absl::StrAppend(&table, line, "\n");
+  }
+  return table;
+}
+
 const char* StateWord(v1::JobState state) {
   switch (state) {
     case v1::PENDING:
@@ -124,6 +131,28 @@ std::string ProgressLine(const v1::JobStatus& status) {
   return line;
 }
 
+std::string SizeLines(const v1::SubmitJobResponse& checked) {
+  const v1::JobSizes& sizes = checked.sizes();
+  std::vector<Row> rows = {
+      {"# parameters", absl::StrFormat("%d in %s", sizes.parameters(), sizes.dtype())},
+      {"# prompts", absl::StrFormat("%d, held out %d", sizes.prompts(), sizes.heldout())},
+      {"# memory of a rollout", Bytes(sizes.rollout_bytes())},
+  };
+  if (sizes.trained_parameters() > 0) {
+    rows.insert(rows.begin() + 1, {"# trained", absl::StrCat(sizes.trained_parameters())});
+    rows.push_back({"# memory of the reference", Bytes(sizes.reference_bytes())});
+    rows.push_back({"# memory of a learner rank", Bytes(sizes.learner_bytes())});
+    rows.push_back({"# pushed a version, to each rollout", Bytes(sizes.push_bytes())});
+    rows.push_back({"# a checkpoint", Bytes(sizes.checkpoint_bytes())});
+    rows.push_back({"# disk for all checkpoints", Bytes(sizes.disk_bytes())});
+    rows.push_back({"# replay store", absl::StrCat(sizes.replay_items(), " items, at most ",
+                                                   Bytes(sizes.replay_bytes()))});
+  }
+  std::string lines = absl::StrCat("# What it takes, activations and caches aside:\n", Table(rows));
+  for (const std::string& note : checked.notes()) absl::StrAppend(&lines, "# note: ", note, "\n");
+  return lines;
+}
+
 std::string Details(const v1::JobStatus& status) {
   const v1::PromptCounts& prompts = status.prompts();
   std::vector<Row> rows = {
@@ -134,6 +163,16 @@ std::string Details(const v1::JobStatus& status) {
       {"weights version", absl::StrCat(status.version())},
       {"learner attempt", absl::StrCat(status.attempt())},
       {"checkpoint", status.checkpoint().empty() ? "-" : status.checkpoint()},
+      {"best checkpoint",
+       status.has_best_checkpoint()
+           ? absl::StrFormat("%s (step %d, %.1f %% of held-out right)",
+                             status.best_checkpoint().path(), status.best_checkpoint().step(),
+                             100 * status.best_accuracy())
+           : "-"},
+      {"can go back to step", absl::StrJoin(status.checkpoints(), ", ",
+                                            [](std::string* out, const v1::CheckpointRecord& each) {
+                                              absl::StrAppend(out, each.step());
+                                            })},
       {"reward", absl::StrFormat("%.3f", status.reward_mean())},
       {"held-out", HeldOut(status)},
       {"prompts",
@@ -148,6 +187,24 @@ std::string Details(const v1::JobStatus& status) {
       {"started", Time(status.started_unix_ms())},
       {"finished", Time(status.finished_unix_ms())},
   };
+  if (const v1::RewardCounts& rewards = status.rewards();
+      rewards.prompts() > 0 || rewards.failed_answers() > 0) {
+    const auto share = [&rewards](int64_t prompts) {
+      return absl::StrFormat("%.1f %%",
+                             100.0 * static_cast<double>(prompts) /
+                                 static_cast<double>(std::max<int64_t>(1, rewards.prompts())));
+    };
+    rows.push_back(
+        {"judged", absl::StrCat(rewards.prompts(), " prompts: ", share(rewards.without_pair()),
+                                " without a pair, ", share(rewards.all_right()), " all right, ",
+                                share(rewards.all_wrong()), " all wrong; ", rewards.left_out(),
+                                " left out for their pass rate")});
+    rows.push_back(
+        {"failed rewards",
+         rewards.failed_answers() == 0
+             ? "none"
+             : absl::StrCat(rewards.failed_answers(), " answers; last: ", rewards.last_failure())});
+  }
   if (status.has_pairs()) {
     const v1::PairCounts& pairs = status.pairs();
     rows.push_back(

@@ -38,6 +38,7 @@ absl::StatusOr<v1::JobSpec> LoadJobFile(base::FileSystem* files, const std::stri
   MakeAbsolute(directory, spec.mutable_model()->mutable_path());
   MakeAbsolute(directory, spec.mutable_data()->mutable_prompts());
   MakeAbsolute(directory, spec.mutable_data()->mutable_heldout());
+  MakeAbsolute(directory, spec.mutable_data()->mutable_pairs());
   MakeAbsolute(directory, spec.mutable_output());
   return spec;
 }

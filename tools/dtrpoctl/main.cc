@@ -14,12 +14,17 @@
 #include "common/base/hash.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/channel_factory.h"
+#include "common/wire/reward_client.h"
 #include "tools/dtrpoctl/commands.h"
 #include "tools/dtrpoctl/exit_codes.h"
 #include "tools/dtrpoctl/generate.h"
 #include "tools/dtrpoctl/generate_options.h"
+#include "tools/dtrpoctl/history_commands.h"
+#include "tools/dtrpoctl/judge_items.h"
 #include "tools/dtrpoctl/replay_commands.h"
 #include "tools/dtrpoctl/tls_options.h"
+#include "tools/dtrpoctl/top.h"
+#include "tools/dtrpoctl/why.h"
 
 namespace dtrpo::ctl {
 namespace {
@@ -27,10 +32,15 @@ namespace {
 constexpr char kExamples[] =
     "\nExamples:\n"
     "  dtrpoctl submit job.yaml --watch      submit a job and follow it to its end\n"
-    "  dtrpoctl submit job.yaml --dry-run    check the file, print it with every default\n"
+    "  dtrpoctl submit job.yaml --dry-run    check it, print it with every default and its sizes\n"
     "  dtrpoctl list                         jobs and how they stand\n"
     "  dtrpoctl get add-1 --json             everything about one job, for scripts\n"
     "  dtrpoctl watch add-1                  progress until the job is over\n"
+    "  dtrpoctl logs add-1 --follow          what happens to it: attempts, workers, checkpoints\n"
+    "  dtrpoctl metrics add-1 --format tensorboard --out curves\n"
+    "  dtrpoctl rollback add-1 --to-checkpoint 40   go back to the weights of step 40\n"
+    "  dtrpoctl top                          everything on one screen\n"
+    "  dtrpoctl why add-1                    who is blocked, on whom, since when\n"
     "  dtrpoctl generate --prompt '2+2='     what the policy that is being trained answers\n"
     "  dtrpoctl replay show add-1 17         a stored pair, its text at each step\n\n";
 
@@ -96,7 +106,8 @@ int Run(int argc, char** argv) {
       ->required();
   sub->add_flag("--watch", submit.watch, "Follow the job to its end, as `watch` does");
   sub->add_flag("--dry-run", submit.dry_run,
-                "Check the file and print the job with every default; submit nothing");
+                "Check the file, and everything it names with the coordinator, print the job with "
+                "every default and what it takes (bytes); submit nothing");
   sub->add_option("--idempotency-key", submit.idempotency_key,
                   "The same key again answers with the job made first; default: a random one");
 
@@ -114,6 +125,14 @@ int Run(int argc, char** argv) {
   add_for_job("pause", "Hold a job; it keeps its workers", [&] { return Pause(session, job_id); });
   add_for_job("resume", "Go on with a paused job", [&] { return Resume(session, job_id); });
   add("workers", "Show the registered workers", [&] { return Workers(session); });
+  TopOptions top;
+  CLI::App* top_command = add("top", "Show jobs, workers and the replay store, again and again",
+                              [&] { return Top(session, top); });
+  top_command->add_option("--interval", top.interval_seconds, "Seconds between looks; default 1")
+      ->check(CLI::Range(0.1, 3600.0));
+  top_command->add_flag("--once", top.once, "Show it once and end, for scripts");
+  add_for_job("why", "Show what a job waits for: who is blocked, on whom, since when",
+              [&] { return Why(session, job_id); });
 
   GenerateOptions generate;
   generate.in = &std::cin;
@@ -123,10 +142,17 @@ int Run(int argc, char** argv) {
                          [&] { return Generate(session, generate, dial); }),
                      &generate);
 
+  HistoryOptions history;
+  AddHistoryCommands(&app, &session, &history, &command);
+
   ReplayOptions replay;
   replay.in = &std::cin;
   DialReplay dial_replay;
   AddReplayCommands(&app, &session, &replay, &dial_replay, &command);
+
+  JudgeOptions judge;
+  DialReward dial_reward;
+  AddJudgeCommand(&app, &session, &judge, &dial_reward, &command);
 
   try {
     app.parse(argc, argv);
@@ -163,16 +189,25 @@ int Run(int argc, char** argv) {
                            .max_attempts = 5}});
   session.client = client.get();
   dial = [&](const std::string& rollout) -> absl::StatusOr<std::unique_ptr<wire::GenerateClient>> {
-    DTRPO_ASSIGN_OR_RETURN(const auto rollout_channel, channels.Create(rollout));
+    DTRPO_ASSIGN_OR_RETURN(const auto rollout_channel,
+                           channels.Create(rollout, {rpc::Role::kRollout}));
     return wire::MakeGenerateClient(rollout_channel);
   };
-  dial_replay =
-      [&](const std::string& store) -> absl::StatusOr<std::unique_ptr<wire::ReplayViewClient>> {
-    DTRPO_ASSIGN_OR_RETURN(const auto store_channel, channels.Create(store));
-    return wire::MakeReplayViewClient(
-        store_channel, {.target = absl::StrCat("replay ", store),
-                        .seed = std::random_device()(),
-                        .retry = {.attempt_timeout = session.timeout, .max_attempts = 5}});
+  dial_replay = [&](const std::vector<std::string>& shards) {
+    return wire::ConnectReplayView(
+        channels, shards,
+        {.target = "replay",
+         .seed = std::random_device()(),
+         .retry = {.attempt_timeout = session.timeout, .max_attempts = 5}});
+  };
+  dial_reward =
+      [&](const std::string& service) -> absl::StatusOr<std::unique_ptr<reward::RemoteReward>> {
+    DTRPO_ASSIGN_OR_RETURN(const auto reward_channel,
+                           channels.Create(service, {rpc::Role::kReward}));
+    wire::RewardClientOptions options;
+    options.target = absl::StrCat("reward service ", service);
+    options.outage = session.timeout;
+    return wire::MakeRewardClient(reward_channel, std::move(options));
   };
   return command();
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 #include "common/text/tokenizer.h"
 #include "google/protobuf/util/json_util.h"
@@ -29,17 +30,12 @@ int ReplayFailed(const Session& session, const absl::Status& status) {
 absl::StatusOr<std::unique_ptr<wire::ReplayViewClient>> Connect(const Session& session,
                                                                 const ReplayOptions& options,
                                                                 const DialReplay& dial) {
-  if (!options.address.empty()) return dial(options.address);
+  if (!options.address.empty()) return dial(absl::StrSplit(options.address, ','));
   DTRPO_ASSIGN_OR_RETURN(
       const v1::ListWorkersResponse workers,
       base::Annotate(session.client->ListWorkers(Deadline(session)),
                      "asking the coordinator for the replay store (or say --replay HOST:PORT)"));
-  if (workers.replay_size() != 1) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the coordinator knows ", workers.replay_size(),
-                     " shards of the replay store; say which one: --replay HOST:PORT"));
-  }
-  return dial(workers.replay(0));
+  return dial({workers.replay().begin(), workers.replay().end()});
 }
 
 // Calls `visit` with each item that the filters leave, at most `limit`.
@@ -167,6 +163,11 @@ int ReplayStats(const Session& session, const ReplayOptions& options, const Dial
   const auto stats = (*replay)->GetStats(options.job_id, Deadline(session));
   if (!stats.ok()) return ReplayFailed(session, stats.status());
   *session.out << (session.json ? absl::StrCat(Json(*stats), "\n") : ReplayDetails(*stats));
+  if (session.json) return kOk;
+  const auto shards = (*replay)->GetShardStats(options.job_id, Deadline(session));
+  for (size_t i = 0; i < shards.size() && shards.size() > 1; ++i) {
+    *session.out << ShardLine(shards[i]);
+  }
   return kOk;
 }
 
@@ -257,7 +258,8 @@ void AddReplayCommands(CLI::App* app, const Session* session, ReplayOptions* opt
   replay->fallthrough();
   replay
       ->add_option("--replay", options->address,
-                   "The store, host:port; default: the one that the coordinator uses")
+                   "The store, host:port, or all its shards, comma-separated and in the "
+                   "coordinator's order; default: what the coordinator uses")
       ->type_name("HOST:PORT");
 
   using Run = int (*)(const Session&, const ReplayOptions&, const DialReplay&);

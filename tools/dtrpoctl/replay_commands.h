@@ -8,6 +8,7 @@
 #include <istream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
@@ -17,7 +18,7 @@
 namespace dtrpo::ctl {
 
 struct ReplayOptions {
-  std::string address;  // of the store; empty: the coordinator says
+  std::string address;  // of the shards, comma-separated; empty: the coordinator says
   std::string job_id;   // of stats: may be empty
   int64_t item = 0;     // of show
   int64_t limit = 0;    // of list and export; 0: all
@@ -28,8 +29,9 @@ struct ReplayOptions {
   std::istream* in = nullptr;
 };
 
-using DialReplay =
-    std::function<absl::StatusOr<std::unique_ptr<wire::ReplayViewClient>>(const std::string&)>;
+// To the shards, in their order.
+using DialReplay = std::function<absl::StatusOr<std::unique_ptr<wire::ReplayViewClient>>(
+    const std::vector<std::string>&)>;
 
 int ReplayStats(const Session& session, const ReplayOptions& options, const DialReplay& dial);
 int ReplayList(const Session& session, const ReplayOptions& options, const DialReplay& dial);

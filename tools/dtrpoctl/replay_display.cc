@@ -129,6 +129,14 @@ std::string ReplayDetails(const v1::GetReplayStatsResponse& stats) {
   return out;
 }
 
+std::string ShardLine(const wire::ShardStats& shard) {
+  if (!shard.stats.ok())
+    return absl::StrCat(shard.shard, ": ", shard.stats.status().message(), "\n");
+  return absl::StrFormat("%s: %d items, %s; disk %s, %s free\n", shard.shard, shard.stats->items(),
+                         Bytes(shard.stats->bytes()), Bytes(shard.stats->disk_bytes()),
+                         Bytes(shard.stats->free_disk_bytes()));
+}
+
 std::string ItemHeader() {
   return absl::StrFormat("%8s  %-14s %8s %9s %5s %-10s %9s  %s\n", "ITEM", "PROMPT", "VERSION",
                          "PRIORITY", "USES", "STATE", "BYTES", "REWARDS");

@@ -5,12 +5,15 @@
 
 #include "absl/status/statusor.h"
 #include "common/text/tokenizer.h"
+#include "common/wire/replay_view_client.h"
 #include "proto/dtrpo/v1/replay.pb.h"
 
 namespace dtrpo::ctl {
 
 std::string ReplayJobTable(const v1::ListReplayJobsResponse& jobs);
 std::string ReplayDetails(const v1::GetReplayStatsResponse& stats);
+// What one of several shards keeps, or why it doesn't say.
+std::string ShardLine(const wire::ShardStats& shard);
 
 // A header and a line an item, in columns.
 std::string ItemHeader();

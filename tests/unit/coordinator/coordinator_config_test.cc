@@ -28,14 +28,31 @@ TEST(CoordinatorConfigTest, ProblemsAreNamedByTheirField) {
   config.set_replay(0, "nonsense");
   EXPECT_EQ(FirstProblem(config), "replay[0]");
   config = Valid();
-  config.add_replay("127.0.0.1:4001");
-  EXPECT_EQ(FirstProblem(config), "replay");
+  config.add_replay("127.0.0.1");
+  EXPECT_EQ(FirstProblem(config), "replay[1]");
   config = Valid();
   config.set_lease_ms(0);
   EXPECT_EQ(FirstProblem(config), "lease_ms");
   config = Valid();
   config.set_max_job_attempts(0);
   EXPECT_EQ(FirstProblem(config), "max_job_attempts");
+}
+
+TEST(CoordinatorConfigTest, AnEngineNeedsItsPlace) {
+  v1::CoordinatorConfig config = Valid();
+  EXPECT_EQ(ChoiceOf(config).engine, "memory");
+  config.set_path("store");
+  EXPECT_EQ(ChoiceOf(config).engine, "rocksdb");
+  config.set_engine("postgres");
+  EXPECT_EQ(FirstProblem(config), "postgres");
+  config.set_postgres("host=db");
+  EXPECT_EQ(FirstProblem(config), "");
+  EXPECT_EQ(ChoiceOf(config).shard, "coordinator");
+  config.set_engine("rocksdb");
+  config.clear_path();
+  EXPECT_EQ(FirstProblem(config), "path");
+  config.set_engine("tape");
+  EXPECT_EQ(FirstProblem(config), "engine");
 }
 
 TEST(CoordinatorConfigTest, AWorkerMayMissAHeartbeat) {

@@ -16,6 +16,7 @@
 #include "common/base/memory_file_system.h"
 #include "common/base/simulated_clock.h"
 #include "common/storage/memory_engine.h"
+#include "common/wire/job_codec.h"
 #include "services/coordinator/coordinator.h"
 #include "services/coordinator/replay_driver.h"
 #include "tests/unit/coordinator/fake_replay_client.h"
@@ -36,10 +37,22 @@ class CoordinatorHarness : public testing::Test {
     Write("h.jsonl", "{\"id\": 100}\n{\"id\": 101}\n");
   }
 
-  // Whatever a test did: a coordinator that starts from the log has the same jobs and workers.
+  // Whatever a test did: a coordinator that starts from the log has the same jobs and workers, and
+  // one that starts from a snapshot of it, too.
   void TearDown() override {
     if (log_is_odd_) return;
-    Coordinator restored(Options(), Deps());
+    ExpectRestored(Options(), 1);
+    Coordinator::Options often = Options();
+    often.records_per_snapshot = 1;
+    ExpectRestored(often, 2);  // writes a snapshot at its end
+    const storage::LogSize log = *engine_.SizeOf("coordinator");
+    ASSERT_TRUE(log.last == 0 || log.first == log.last + 1);
+    ExpectRestored(Options(), 3);
+  }
+
+  // `starts`: how often the coordinator has been started since the test ended, this one included.
+  void ExpectRestored(const Coordinator::Options& options, int starts) {
+    Coordinator restored(options, Deps());
     const absl::Status status = restored.Restore();
     ASSERT_TRUE(status.ok()) << status;
     const v1::ListJobsResponse jobs = coordinator_.ListJobs();
@@ -50,6 +63,14 @@ class CoordinatorHarness : public testing::Test {
       request.set_include_steps(true);
       EXPECT_EQ(restored.GetJob(request)->DebugString(),
                 coordinator_.GetJob(request)->DebugString());
+      v1::ListJobEventsRequest events;
+      events.set_job_id(job.job_id());
+      // The restored one has more: that it was started.
+      v1::ListJobEventsResponse again = *restored.ListJobEvents(events);
+      for (int i = 0; i < starts && !wire::IsFinal(job.state()); ++i) {
+        again.mutable_events()->RemoveLast();
+      }
+      EXPECT_EQ(again.DebugString(), coordinator_.ListJobEvents(events)->DebugString());
     }
     const v1::ListWorkersResponse workers = coordinator_.ListWorkers();
     const v1::ListWorkersResponse known = restored.ListWorkers();
@@ -77,8 +98,9 @@ class CoordinatorHarness : public testing::Test {
                 },
             .engine = &engine_};
   }
-  static Coordinator::Options Options() {
+  Coordinator::Options Options() const {
     Coordinator::Options options;
+    options.records_per_snapshot = records_per_snapshot_;
     options.replay = {"127.0.0.1:4000"};
     options.job.max_job_attempts = 2;
     return options;
@@ -272,6 +294,7 @@ class CoordinatorHarness : public testing::Test {
   FakeReplayClient replay_;
   storage::MemoryEngine engine_;
   bool log_is_odd_ = false;  // a test broke it
+  int64_t records_per_snapshot_ = 10000;
   std::optional<Coordinator> slot_;
   Coordinator& coordinator_;  // always the one in slot_
   ReplayDriver driver_;

@@ -183,11 +183,21 @@ TEST_F(CoordinatorPairsTest, APairFileThatIsMissingOrOutsideTheRootsIsRefusedAtS
                         .prompt_check = [](const job::JobSpec&) {
                           return PromptCheck([](absl::string_view) { return absl::OkStatus(); });
                         }});
-  *request.mutable_spec() = Offline();
+  Write("allowed/model/config.json", "{}");
+  Write("allowed/pairs.jsonl", "{}\n");
+  v1::JobSpec inside = Offline();
+  inside.mutable_model()->set_path("allowed/model");
+  inside.mutable_data()->set_pairs("allowed/pairs.jsonl");
+  inside.set_output("allowed/out");
+  *request.mutable_spec() = inside;
+  request.mutable_spec()->mutable_data()->set_pairs("pairs.jsonl");
   const absl::Status outside = confined.SubmitJob(request).status();
   EXPECT_TRUE(absl::IsPermissionDenied(outside)) << outside;
-  Write("allowed/pairs.jsonl", "{}\n");
-  request.mutable_spec()->mutable_data()->set_pairs("allowed/pairs.jsonl");
+  EXPECT_THAT(std::string(outside.message()), HasSubstr("data.pairs: "));
+  *request.mutable_spec() = inside;
+  request.mutable_spec()->set_output("allowed/../elsewhere");
+  EXPECT_THAT(std::string(confined.SubmitJob(request).status().message()), HasSubstr("output: "));
+  *request.mutable_spec() = inside;
   EXPECT_TRUE(confined.SubmitJob(request).ok());
 }
 

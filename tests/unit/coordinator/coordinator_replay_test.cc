@@ -42,6 +42,17 @@ TEST_F(CoordinatorReplayTest, AReplayThatIsAwayIsAskedAgain) {
   EXPECT_EQ(registry_.Value("dtrpo_coordinator_replay_failures_total"), 2);
 }
 
+TEST_F(CoordinatorReplayTest, AShardThatIsAwayIsNamedAsLongAsItIs) {
+  const std::string id = Run();
+  replay_.failure = absl::UnavailableError("ended prompts from replay shard 1 10.0.0.7:4000: away");
+  driver_.Step();
+  EXPECT_EQ(State(id), v1::RUNNING);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("replay shard 1 10.0.0.7:4000"));
+  replay_.failure = absl::OkStatus();
+  driver_.Step();
+  EXPECT_EQ(Get(id).reason(), "");
+}
+
 TEST_F(CoordinatorReplayTest, ReplayLearnsTheNewestVersionOnce) {
   const std::string id = Run();
   driver_.Step();

@@ -85,6 +85,75 @@ TEST_F(CoordinatorRestartTest, NothingIsToldThatIsNotInTheLog) {
   log_is_odd_ = true;
 }
 
+// ---------------------------------------------------------------- clocks that jump
+
+class JumpingClock : public base::Clock {
+ public:
+  explicit JumpingClock(base::Clock* clock) : clock_(clock) {}
+  absl::Time Now() override { return clock_->Now() + jumped; }
+  void SleepUntil(absl::Time wakeup) override { clock_->SleepUntil(wakeup - jumped); }
+  bool AwaitUntil(absl::Mutex* mutex, const absl::Condition& condition,
+                  absl::Time deadline) override {
+    return clock_->AwaitUntil(mutex, condition, deadline - jumped);
+  }
+  absl::Duration jumped;
+
+ private:
+  base::Clock* const clock_;
+};
+
+class ClockJumpTest : public CoordinatorHarness {
+ protected:
+  ClockJumpTest() : jumping_(&clock_) {
+    Coordinator::Deps deps = Deps();
+    deps.clock = &jumping_;
+    slot_.emplace(Options(), deps);
+  }
+  ~ClockJumpTest() override { slot_.reset(); }
+  // What is restored then is compared at the same time.
+  void TearDown() override {
+    jumping_.jumped = absl::ZeroDuration();
+    CoordinatorHarness::TearDown();
+  }
+
+  JumpingClock jumping_;
+};
+
+TEST_F(ClockJumpTest, AJumpInEitherDirectionLosesNoWorkerNoLeaseAndNoConfirmation) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const v1::PromptLease lease = Lease(id, 1).leases(0);
+  coordinator_.Tick();
+  for (const absl::Duration jump : {absl::Hours(5), -absl::Hours(9), absl::Hours(1)}) {
+    jumping_.jumped += jump;
+    coordinator_.Tick();
+    EXPECT_EQ(State(id), v1::RUNNING) << jump;
+    EXPECT_EQ(Get(id).attempt(), 1);
+    EXPECT_EQ(coordinator_.ListWorkers().workers_size(), 3);
+    EXPECT_EQ(Get(id).prompts().leased(), 1);
+    Pass(absl::Seconds(3));
+  }
+  Report(id, lease, v1::PromptResult::STORED);
+  EXPECT_EQ(Get(id).prompts().stored(), 1);
+  // Who is really gone is noticed after his timeout of the new time.
+  jumping_.jumped -= absl::Hours(2);
+  Pass(Options().worker_timeout + absl::Seconds(2), {learner_});
+  EXPECT_EQ(State(id), v1::RESTARTING);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("silent"));
+}
+
+TEST_F(ClockJumpTest, AJobWhoseTrainingEndedBeforeTheClockWentBackStillEnds) {
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->clear_heldout();
+  const std::string id = Run(spec);
+  coordinator_.Tick();
+  ASSERT_TRUE(Finish(id, true).ok());
+  jumping_.jumped -= absl::Hours(3);
+  // The store stays away, so the job waits for its last events in vain.
+  Pass(Options().job.last_events_timeout + absl::Seconds(5));
+  EXPECT_EQ(State(id), v1::SUCCEEDED);
+}
+
 // Every prompt of both epochs ends once, however often the coordinator dies.
 TEST_F(CoordinatorRestartTest, NoPromptIsSkippedOrRepeatedHoweverOftenItDies) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
@@ -112,6 +181,7 @@ TEST_F(CoordinatorRestartTest, NoPromptIsSkippedOrRepeatedHoweverOftenItDies) {
       return lease;
     };
     int restarts = 0;
+    records_per_snapshot_ = seed % 2 == 0 ? 10000 : 1 + seed;
     for (int i = 0; i < 2000 && (model.size() < 40 || !leased.empty() || !stored.empty()); ++i) {
       switch (random() % 6) {
         case 0: {

@@ -167,7 +167,7 @@ TEST_F(CoordinatorTest, ALostRolloutsPromptsAreLeasedAgain) {
   const v1::PromptLease again = Lease(id, 1).leases(0);
   EXPECT_EQ(again.prompt_index(), lost.prompt_index());
   EXPECT_EQ(again.prompt_attempt(), lost.prompt_attempt());
-  EXPECT_EQ(registry_.Value("dtrpo_coordinator_workers_lost_total"), 1);
+  EXPECT_EQ(registry_.Sum("dtrpo_coordinator_workers_lost_total"), 1);
 }
 
 TEST_F(CoordinatorTest, LeasesThatNeverArrivedAreFreeAtTheNextCall) {
@@ -193,6 +193,38 @@ TEST_F(CoordinatorTest, ARepeatedReportCountsOnce) {
   EXPECT_EQ(status.rollout_tokens(), 100);
   EXPECT_DOUBLE_EQ(status.reward_mean(), 0.5);
   EXPECT_GT(status.rollout_tokens_per_second(), 0);
+}
+
+TEST_F(CoordinatorTest, RewardsThatFailedAndPromptsThatTeachNothingAreCountedOnce) {
+  const std::string id = Run();
+  Evaluate(id, true);
+  const auto report = [&](v1::PromptResult::Outcome outcome, int right, int failed) {
+    const v1::PromptLease lease = Lease(id, 1).leases(0);
+    v1::ReportPromptsRequest request;
+    request.mutable_job()->set_job_id(id);
+    request.set_worker_id(rollout_);
+    v1::PromptResult* result = request.add_results();
+    result->set_lease_id(lease.lease_id());
+    result->set_kind(v1::TRAIN);
+    result->set_prompt_index(lease.prompt_index());
+    result->set_epoch(lease.epoch());
+    result->set_outcome(outcome);
+    result->set_samples(8 - failed);
+    result->set_right_samples(right);
+    result->set_failed_samples(failed);
+    if (failed > 0) result->set_sample_error("timed out after 5 s");
+    for (int i = 0; i < 2; ++i) ASSERT_TRUE(coordinator_.ReportPrompts(request).ok());
+  };
+  report(v1::PromptResult::STORED, 3, 2);
+  report(v1::PromptResult::NO_PAIR, 0, 0);
+  report(v1::PromptResult::FAILED, 0, 8);
+  const v1::RewardCounts rewards = Get(id).rewards();
+  EXPECT_EQ(rewards.prompts(), 2);
+  EXPECT_EQ(rewards.without_pair(), 1);
+  EXPECT_EQ(rewards.all_wrong(), 1);
+  EXPECT_EQ(rewards.all_right(), 0);
+  EXPECT_EQ(rewards.failed_answers(), 10);
+  EXPECT_EQ(rewards.last_failure(), "timed out after 5 s");
 }
 
 TEST_F(CoordinatorTest, ALongRunOfPromptsWithoutAPairEndsTheJobWithThatReason) {
@@ -252,10 +284,10 @@ TEST_F(CoordinatorTest, MetricsShowTheJobAtTheHeadOfTheQueue) {
   Evaluate(id, true);
   ASSERT_TRUE(ReportStep(id, 2).ok());
   coordinator_.Tick();
-  EXPECT_EQ(registry_.Value("dtrpo_coordinator_job_step_number"), 2);
-  EXPECT_EQ(registry_.Value("dtrpo_coordinator_job_heldout_accuracy_ratio"), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_job_step_number", {{"run", id}}), 2);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_job_heldout_accuracy_ratio", {{"run", id}}), 1);
   EXPECT_EQ(registry_.Value("dtrpo_coordinator_jobs_count", {{"state", "RUNNING"}}), 1);
-  EXPECT_EQ(registry_.Value("dtrpo_coordinator_workers_count", {{"role", "rollout"}}), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_coordinator_workers_count", {{"worker_role", "rollout"}}), 1);
   EXPECT_EQ(registry_.Value("dtrpo_coordinator_leases_total", {{"kind", "evaluate"}}), 2);
 }
 

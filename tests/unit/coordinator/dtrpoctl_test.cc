@@ -5,6 +5,8 @@
 
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "nlohmann/json.hpp"
 #include "tests/unit/coordinator/live_coordinator.h"
 #include "tools/dtrpoctl/commands.h"
@@ -64,10 +66,38 @@ TEST_F(DtrpoctlTest, SubmitAsJsonIsAnObjectWithTheId) {
 TEST_F(DtrpoctlTest, ADryRunShowsEveryDefaultAndSubmitsNothing) {
   SubmitOptions options = JobFile();
   options.dry_run = true;
-  EXPECT_EQ(Submit(MakeSession(), options), kOk);
+  for (const char* name : {"config.json", "added_tokens.json", "tokenizer_config.json",
+                           "tokenizer.json", "model.safetensors"}) {
+    const auto content = base::PosixFileSystem()->Read(
+        absl::StrCat(DTRPO_SOURCE_DIR "/examples/arithmetic/base/", name));
+    ASSERT_TRUE(content.ok()) << content.status();
+    live_.Write(absl::StrCat("/model/", name), *content);
+  }
+  EXPECT_EQ(Submit(MakeSession(), options), kOk) << err_.str();
   EXPECT_THAT(out_.str(), HasSubstr("samples_per_prompt: 8"));
+  EXPECT_THAT(out_.str(), HasSubstr("# memory of a learner rank"));
+  EXPECT_THAT(out_.str(), HasSubstr("# pushed a version, to each rollout"));
   EXPECT_THAT(out_.str(), HasSubstr("prompts: \"/p.jsonl\""));  // made absolute
   EXPECT_EQ(live_.jobs().List(absl::Now() + absl::Seconds(5))->jobs_size(), 0);
+}
+
+TEST_F(DtrpoctlTest, ADryRunChecksWhatTheCoordinatorSees) {
+  SubmitOptions options = JobFile();
+  options.dry_run = true;
+  Write("/job.yaml", absl::StrReplaceAll(kJob, {{"p.jsonl", "nowhere.jsonl"}}));
+  EXPECT_EQ(Submit(MakeSession(), options), kFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("data.prompts"));
+}
+
+TEST_F(DtrpoctlTest, ADryRunWithoutACoordinatorChecksTheFileAlone) {
+  SubmitOptions options = JobFile();
+  options.dry_run = true;
+  live_.Shutdown();
+  Session session = MakeSession();
+  session.timeout = absl::Seconds(1);
+  EXPECT_EQ(Submit(session, options), kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("samples_per_prompt: 8"));
+  EXPECT_THAT(err_.str(), HasSubstr("weren't looked at"));
 }
 
 TEST_F(DtrpoctlTest, ABadJobFileIsRefusedWithFileLineAndField) {

@@ -67,6 +67,13 @@ class LiveCoordinator {
     server_ = nullptr;
   }
 
+  void Write(const std::string& path, const std::string& content) {
+    DTRPO_CHECK_OK(files_.MakeDirectories(base::ParentPath(path)));
+    auto file = files_.Create(path);
+    DTRPO_CHECK_OK(file);
+    DTRPO_CHECK_OK((*file)->Append(content));
+  }
+
   std::string address() const { return server_->address().ToString(); }
   wire::JobClient& jobs() { return *jobs_; }
   wire::WorkerClient& workers() { return *workers_; }
@@ -82,13 +89,6 @@ class LiveCoordinator {
   }
 
  private:
-  void Write(const std::string& path, const std::string& content) {
-    DTRPO_CHECK_OK(files_.MakeDirectories(base::ParentPath(path)));
-    auto file = files_.Create(path);
-    DTRPO_CHECK_OK(file);
-    DTRPO_CHECK_OK((*file)->Append(content));
-  }
-
   base::MemoryFileSystem files_;
   base::FakeMetrics registry_;
   CoordinatorMetrics metrics_;

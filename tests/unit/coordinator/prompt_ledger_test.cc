@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
+#include "services/coordinator/kept_state.h"
 #include "services/coordinator/prompt_order.h"
 
 namespace dtrpo::coordinator {
@@ -245,6 +247,71 @@ TEST(PromptLedgerTest, EpochsBelowTheOldestLivePromptCanBeForgotten) {
   EXPECT_EQ(ledger.OldestLiveEpoch(), 0);
   for (int i = 0; i < 4; ++i) ledger.OnNoPair(leases[i].key, 0);
   EXPECT_EQ(ledger.OldestLiveEpoch(), 1);
+}
+
+PromptLedger::Options FilteringOptions() {
+  PromptLedger::Options options = SmallOptions();
+  options.epochs = 3;
+  options.pass_rates = {.min_rate = 0.2, .max_rate = 0.9};
+  return options;
+}
+
+// Leases what is left of the epoch at hand and ends it without pairs; the prompts in order.
+std::vector<int64_t> RunEpoch(PromptLedger& ledger, const std::map<int64_t, int64_t>& right_of_8,
+                              int max) {
+  std::vector<int64_t> prompts;
+  for (const TrainLease& lease : ledger.Lease(kStart, "rollout-1", max, kAll)) {
+    prompts.push_back(lease.key.prompt);
+    if (const auto right = right_of_8.find(lease.key.prompt); right != right_of_8.end()) {
+      ledger.CountAnswers(lease.key, right->second, 8);
+    }
+    ledger.ReportNoPair(lease.key, 0);
+  }
+  return prompts;
+}
+
+TEST(PassRateTest, WhatIsNearlyAlwaysRightOrWrongIsLeftOutOfTheNextEpochs) {
+  PromptLedger ledger(FilteringOptions());
+  EXPECT_EQ(RunEpoch(ledger, {{0, 0}, {1, 8}, {2, 4}}, 4), (std::vector<int64_t>{0, 1, 2, 3}));
+  EXPECT_EQ(ledger.counts().left_out, 0);
+  // Prompt 3 was never judged. Rates are over all epochs: 2 has 4 of 8, then 4 of 16.
+  EXPECT_EQ(RunEpoch(ledger, {{2, 0}, {3, 0}}, 2), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(ledger.counts().left_out, 2);
+  EXPECT_EQ(RunEpoch(ledger, {}, 4), (std::vector<int64_t>{2}));
+  EXPECT_EQ(ledger.counts().left_out, 5);
+  EXPECT_EQ(ledger.counts().issued, 7);
+  EXPECT_TRUE(ledger.Exhausted());
+}
+
+TEST(PassRateTest, OnceEverythingIsLeftOutThereIsNoMore) {
+  PromptLedger ledger(FilteringOptions());
+  EXPECT_EQ(RunEpoch(ledger, {{0, 0}, {1, 8}, {2, 0}, {3, 8}}, 4).size(), 4u);
+  EXPECT_FALSE(ledger.Exhausted());
+  EXPECT_TRUE(RunEpoch(ledger, {}, 4).empty());
+  EXPECT_TRUE(ledger.Exhausted());
+  EXPECT_EQ(ledger.counts().left_out, 4);
+}
+
+TEST(PassRateTest, NothingIsLeftOutUnlessTheJobAsksForIt) {
+  PromptLedger ledger(SmallOptions());
+  EXPECT_EQ(RunEpoch(ledger, {{0, 0}, {1, 8}, {2, 0}, {3, 8}}, 4).size(), 4u);
+  EXPECT_EQ(RunEpoch(ledger, {}, 4).size(), 4u);
+}
+
+TEST(PassRateTest, ARestoredLedgerLeavesOutTheSamePrompts) {
+  PromptLedger ledger(FilteringOptions());
+  RunEpoch(ledger, {{0, 0}, {1, 8}, {2, 4}}, 4);
+  RunEpoch(ledger, {}, 1);  // in the middle of the second epoch
+  KeptWriter writer;
+  writer(ledger);
+  const std::string bytes = writer.Take();
+  PromptLedger restored(FilteringOptions());
+  KeptReader reader(bytes);
+  reader(restored);
+  for (PromptLedger* one : {&ledger, &restored}) {
+    EXPECT_EQ(RunEpoch(*one, {}, 4), (std::vector<int64_t>{3, 2, 3}));
+    EXPECT_EQ(one->counts().left_out, 4);
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,6 +38,8 @@ class FakePeers : public LearnerPeers {
   std::function<absl::Status(const std::string& call)> on_call;
   std::function<void(int64_t batch, std::vector<std::vector<float>>& scores)> spoil_scores;
   bool ask_for_checkpoint = false;
+  int64_t stop_at_step = -1;
+  std::vector<int64_t> keep_steps;
 
   // "version 1 at step 2", "step 3 at version 1", "checkpoint 3", "acknowledge 3",
   // "finished 6: all steps made", "failed 2: why".
@@ -105,7 +108,7 @@ class FakePeers : public LearnerPeers {
     }
     return Act(absl::StrCat("version ", manifest.version, " at step ", step));
   }
-  absl::StatusOr<bool> ReportStep(const StepReport& report, absl::Time) override {
+  absl::StatusOr<StepAnswer> ReportStep(const StepReport& report, absl::Time) override {
     {
       absl::MutexLock lock(&mutex_);
       reports_.push_back(report);
@@ -114,17 +117,32 @@ class FakePeers : public LearnerPeers {
         !s.ok()) {
       return s;
     }
-    return ask_for_checkpoint;
+    return StepAnswer{.checkpoint_now = ask_for_checkpoint,
+                      .stop = report.step == stop_at_step ? "stopped early: a test" : ""};
   }
-  absl::Status RegisterCheckpoint(int64_t step, const std::string& path, absl::Time) override {
+  absl::StatusOr<std::vector<int64_t>> RegisterCheckpoint(int64_t step, const std::string& path,
+                                                          absl::Time) override {
     {
       absl::MutexLock lock(&mutex_);
       checkpoint_ = path;
     }
-    return Act(absl::StrCat("checkpoint ", step));
+    if (absl::Status s = Act(absl::StrCat("checkpoint ", step)); !s.ok()) return s;
+    return keep_steps;
   }
   absl::Status Acknowledge(int64_t up_to_step, absl::Time) override {
     return Act(absl::StrCat("acknowledge ", up_to_step));
+  }
+  absl::Status UpdatePriorities(int64_t step, const std::vector<double>& priorities,
+                                absl::Time) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      priorities_[step] = priorities;
+    }
+    return Act(absl::StrCat("priorities ", step));
+  }
+  std::map<int64_t, std::vector<double>> priorities() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return priorities_;
   }
   absl::Status FinishTraining(bool succeeded, const std::string& reason, const std::string&,
                               int64_t step, absl::Time) override {
@@ -157,6 +175,7 @@ class FakePeers : public LearnerPeers {
   mutable absl::Mutex mutex_;
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mutex_);
   std::vector<StepReport> reports_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, std::vector<double>> priorities_ ABSL_GUARDED_BY(mutex_);
   std::vector<weights::Manifest> manifests_ ABSL_GUARDED_BY(mutex_);
   std::string checkpoint_ ABSL_GUARDED_BY(mutex_);
 };

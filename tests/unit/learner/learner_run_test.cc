@@ -1,111 +1,27 @@
-#include "services/learner/learner_run.h"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <cmath>
 #include <limits>
 #include <thread>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/atomic_file.h"
-#include "common/base/fake_metrics.h"
 #include "common/base/retry_after.h"
 #include "common/checkpoint/retention.h"
 #include "common/training/training_state.h"
-#include "tests/unit/learner/fake_peers.h"
+#include "tests/unit/learner/learner_run_fixture.h"
 
 namespace dtrpo::learner {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::DoubleNear;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-constexpr char kJob[] = "job";  // of TinyPair
-
-class LearnerRunTest : public ::testing::Test {
- protected:
-  LearnerRunTest() : folder_(support::TestFolder()), base_(folder_ + "/base") {
-    support::WriteTinyCheckpoint(base_);
-    spec_.model.path = base_;
-    spec_.output = folder_ + "/out";
-    spec_.training.steps = 5;
-    spec_.training.pairs_per_batch = 2;
-    spec_.training.learning_rate = 1e-2;
-    spec_.training.publish_every = 2;
-    spec_.training.checkpoint_every = 3;
-    peers_ = MakePeers();
-  }
-
-  std::unique_ptr<FakePeers> MakePeers() {
-    auto peers = std::make_unique<FakePeers>(support::LoadModel(base_));
-    peers->publish_every = spec_.training.publish_every;
-    return peers;
-  }
-
-  // The run of `attempt`; its calls are those of the peers, and "published v".
-  std::unique_ptr<LearnerRun> MakeRun(FakePeers& peers, const std::string& resume = "",
-                                      int32_t attempt = 1) {
-    return std::make_unique<LearnerRun>(
-        LearnerRun::Options{.job_id = kJob,
-                            .job_hash = "hash",
-                            .attempt = attempt,
-                            .spec = spec_,
-                            .resume_checkpoint = resume},
-        LearnerRun::Deps{.peers = &peers,
-                         .publish =
-                             [&peers](const std::shared_ptr<const weights::Image>& image) {
-                               peers.Note(absl::StrCat("published ", image->manifest().version));
-                             },
-                         .files = base::PosixFileSystem(),
-                         .clock = base::RealClock(),
-                         .waits = &waits_,
-                         .metrics = &metrics_});
-  }
-
-  // Trains up to step `step` and drains there; returns the checkpoint.
-  std::string TrainUpTo(int64_t step, FakePeers& peers, const std::string& resume = "",
-                        int32_t attempt = 1) {
-    const std::unique_ptr<LearnerRun> run = MakeRun(peers, resume, attempt);
-    const std::string report = absl::StrCat("step ", step, " at");
-    peers.on_call = [&](const std::string& call) {
-      if (absl::StartsWith(call, report)) run->SetDesired(Desired::kDrain);
-      return absl::OkStatus();
-    };
-    EXPECT_TRUE(run->Run().ok());
-    peers.on_call = nullptr;
-    return peers.last_checkpoint();
-  }
-
-  static std::string Read(const std::string& folder, const std::string& name) {
-    const auto content = base::PosixFileSystem()->Read(base::JoinPath(folder, name));
-    EXPECT_TRUE(content.ok()) << content.status();
-    return content.value_or("");
-  }
-
-  // Fails every call that begins so with `status`.
-  static std::function<absl::Status(const std::string&)> Fail(const std::string& prefix,
-                                                              absl::Status status) {
-    return [=](const std::string& call) {
-      return absl::StartsWith(call, prefix) ? status : absl::OkStatus();
-    };
-  }
-
-  const std::string folder_, base_;
-  job::JobSpec spec_;
-  base::FakeMetrics registry_;
-  LearnerMetrics metrics_{&registry_};
-  base::WaitStateRegistry waits_;
-  std::unique_ptr<FakePeers> peers_;
-};
 
 TEST_F(LearnerRunTest, PublishesReportsCheckpointsAndAcknowledgesInThisOrder) {
   ASSERT_TRUE(MakeRun(*peers_)->Run().ok());
@@ -159,6 +75,32 @@ TEST_F(LearnerRunTest, EachStepReportsWhatItMeasured) {
 // Invariant 11: resume on the same log of batches is bit-equal to never having stopped. Stopped
 // within an interval and at its end, before and after the first version. In bfloat16 the masters
 // are part of it: the weights alone don't tell what was rounded away.
+// 1 - the probability that a pair is ordered right; a resumed run says the same bits.
+TEST_F(LearnerRunTest, TellsHowMuchItWantsToSeeEachPairAgain) {
+  spec_.replay.selector = "prioritised";
+  ASSERT_TRUE(MakeRun(*peers_)->Run().ok());
+  EXPECT_TRUE(peers_->priorities().empty()) << "rewards decide, unless the job says otherwise";
+
+  spec_.replay.priority = "learner";
+  spec_.output = folder_ + "/told";
+  const auto peers = MakePeers();
+  ASSERT_TRUE(MakeRun(*peers)->Run().ok());
+  const std::map<int64_t, std::vector<double>> told = peers->priorities();
+  ASSERT_EQ(told.size(), 5u);
+  // The policy still is the reference: nothing is known of either pair.
+  EXPECT_THAT(told.at(1), ElementsAre(DoubleNear(0.5, 1e-6), DoubleNear(0.5, 1e-6)));
+  for (const auto& [step, priorities] : told) {
+    ASSERT_EQ(priorities.size(), 2u) << step;
+    for (double priority : priorities) EXPECT_TRUE(priority > 0 && priority < 1) << step;
+  }
+
+  spec_.output = folder_ + "/resumed";
+  const auto first = MakePeers(), second = MakePeers();
+  const std::string checkpoint = TrainUpTo(3, *first);
+  ASSERT_TRUE(MakeRun(*second, checkpoint, 2)->Run().ok());
+  EXPECT_EQ(second->priorities().at(5), told.at(5));
+}
+
 TEST_F(LearnerRunTest, ResumeFromACheckpointIsBitEqualToNeverHavingStopped) {
   for (const char* dtype : {"float32", "bfloat16"}) {
     spec_.model.dtype = dtype;
