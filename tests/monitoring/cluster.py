@@ -67,6 +67,10 @@ def started(repository: str, bin_dir: str, folder: str, *options: str):
                          lambda: re.search(r"up: coordinator=(\S+)", log.read_text()) or process.poll() is not None)
         assert not isinstance(found, bool), log.read_text()
         yield Cluster(repository, bin_dir, folder, found.group(1))
+    except BaseException:
+        for path in sorted(folder.glob("run/logs/*")) + [log]:
+            print(f"---- {path.name}", *path.read_text(errors="replace").splitlines()[-20:], sep="\n", flush=True)
+        raise
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)

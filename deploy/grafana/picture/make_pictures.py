@@ -2,7 +2,7 @@
 """Pictures of the dashboards: a short job of the example runs with a real Prometheus, and main.jsx draws what that saw,
 in Chromium. Takes ten minutes the first time (npm fetches 500 MB into the cache), then two.
 
-Usage: make_pictures.py BIN_DIR OUTPUT_FOLDER     needs node 20, npm, chromium and prometheus
+Usage: make_pictures.py BIN_DIR OUTPUT_FOLDER     needs node 20, npm, chromium, pngquant and prometheus
 """
 
 import functools
@@ -55,6 +55,7 @@ def shoot(url: str, height: int, path: pathlib.Path, profile: str) -> None:
     subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                     f"--user-data-dir={profile}", f"--window-size=1280,{height}", "--virtual-time-budget=20000",
                     f"--screenshot={path}", url], check=True, timeout=300, stderr=subprocess.DEVNULL)
+    subprocess.run(["pngquant", "--force", "--ext", ".png", "48", path], check=True)
     print(f"{path}: {path.stat().st_size} bytes")
 
 
