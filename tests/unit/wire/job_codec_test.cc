@@ -145,6 +145,7 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   // Limits that go together.
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
   spec.mutable_reward()->mutable_service()->set_timeout_ms(77);
+  spec.mutable_reward()->mutable_service()->set_outage_ms(78);
   // Refused until jobs carry them out.
   spec.mutable_evaluation()->set_layout("prompts");
   spec.mutable_evaluation()->clear_template_();
@@ -196,6 +197,21 @@ TEST(JobCodecTest, ATemperatureOfZeroIsKeptAndRefusedForSeveralSamples) {
   v1::JobSpec spec = Minimal();
   spec.mutable_sampling()->set_temperature(0);
   EXPECT_THAT(std::string(FromProto(spec).status().message()), HasSubstr("temperature"));
+}
+
+// Else a learner of the next release, which knows more fields, would refuse a job's checkpoints.
+TEST(JobCodecTest, TheFingerprintIsOfWhatDiffersFromTheDefaults) {
+  const v1::JobSpec resolved = Resolve(Minimal());
+  EXPECT_EQ(Fingerprint(resolved), Minimal().SerializeAsString());
+  v1::JobSpec newer = resolved;
+  newer.GetReflection()->MutableUnknownFields(&newer)->AddVarint(9999, 1);
+  EXPECT_EQ(Fingerprint(newer), Fingerprint(resolved));
+  v1::JobSpec other = resolved;
+  other.mutable_data()->set_shuffle(false);
+  EXPECT_NE(Fingerprint(other), Fingerprint(resolved));
+  other = resolved;
+  other.mutable_training()->set_steps(11);
+  EXPECT_NE(Fingerprint(other), Fingerprint(resolved));
 }
 
 }  // namespace
