@@ -29,12 +29,22 @@ std::string Bytes(int64_t bytes) {
   return absl::StrFormat("%.1f GiB", double(bytes) / kKiB / kKiB / kKiB);
 }
 
-// "0.502 -> 0.610 (version 12)", with the evaluation that runs.
+constexpr size_t kCurvePoints = 20;  // the newest
+
+// An evaluation as one of eight heights, from 0 to all right.
+std::string Bar(const v1::EvaluationRecord& record) {
+  constexpr const char* kBars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  if (record.total() == 0) return " ";
+  return kBars[std::clamp<int64_t>(8 * record.correct() / record.total(), 0, 7)];
+}
+
+// "0.502 -> 0.610 [▄▄▅]", the curve from the third evaluation on, with the evaluation that runs.
 std::string HeldOut(const v1::JobStatus& status) {
   std::string text;
   const v1::EvaluationRecord* first = nullptr;
   const v1::EvaluationRecord* last = nullptr;
   const v1::EvaluationRecord* running = nullptr;
+  std::vector<std::string> curve;
   for (const v1::EvaluationRecord& record : status.evaluations()) {
     if (!record.complete()) {
       running = &record;
@@ -42,9 +52,14 @@ std::string HeldOut(const v1::JobStatus& status) {
     }
     if (first == nullptr) first = &record;
     last = &record;
+    curve.push_back(Bar(record));
   }
   if (first != nullptr) text = Accuracy(*first);
   if (last != first) absl::StrAppend(&text, " -> ", Accuracy(*last));
+  if (curve.size() > 2) {
+    const size_t shown = std::min(curve.size(), kCurvePoints);
+    absl::StrAppend(&text, " [", absl::StrJoin(curve.end() - shown, curve.end(), ""), "]");
+  }
   if (running != nullptr && !wire::IsFinal(status.state())) {
     absl::StrAppend(&text, text.empty() ? "" : " ", "(evaluating version ", running->version(),
                     ": ", running->total() + running->failed(), "/", running->prompts(), ")");

@@ -180,7 +180,13 @@ TEST(ProgressLineTest, ShowsStepRewardAccuracySpeedVersionAndTimeLeft) {
   EXPECT_THAT(ProgressLine(status), HasSubstr("held-out 0.502 (evaluating version 10: 100/500)"));
   after->set_correct(80);
   after->set_complete(true);
-  EXPECT_THAT(ProgressLine(status), HasSubstr("held-out 0.502 -> 0.800"));
+  EXPECT_THAT(ProgressLine(status), HasSubstr("held-out 0.502 -> 0.800  "));
+  v1::EvaluationRecord* third = status.add_evaluations();
+  third->set_total(100);
+  third->set_complete(true);
+  EXPECT_THAT(ProgressLine(status), HasSubstr("held-out 0.502 -> 0.000 [▅▇▁]  "));
+  for (int i = 0; i < 100; ++i) *status.add_evaluations() = *after;
+  EXPECT_THAT(ProgressLine(status), HasSubstr("-> 0.800 [▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇]  "));
 }
 
 }  // namespace
