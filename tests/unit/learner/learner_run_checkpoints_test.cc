@@ -18,7 +18,9 @@ class LearnerRunCheckpointsTest : public LearnerRunTest {
   std::vector<int64_t> Steps() const {
     checkpoint::CheckpointRoot root(base::PosixFileSystem(), spec_.output + "/checkpoints");
     std::vector<int64_t> steps;
-    for (const auto& each : *root.List()) steps.push_back(each.step);
+    const auto all = root.List();
+    EXPECT_TRUE(all.ok()) << all.status();
+    for (const auto& each : *all) steps.push_back(each.step);
     return steps;
   }
 };
