@@ -18,9 +18,8 @@ class DtrpoctlReplayTest : public ReplayServiceTest {
     EXPECT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
     options_.address = server_->address().ToString();
     options_.job_id = kJob;
-    dial_ = [this](const std::string& address) {
-      return absl::StatusOr<std::unique_ptr<wire::ReplayViewClient>>(wire::MakeReplayViewClient(
-          *factory_->Create(address), {.target = "replay", .retry = {}}));
+    dial_ = [this](const std::vector<std::string>& addresses) {
+      return wire::ConnectReplayView(*factory_, addresses, {.target = "replay", .retry = {}});
     };
   }
 
