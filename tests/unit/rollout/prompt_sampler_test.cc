@@ -256,7 +256,7 @@ TEST_F(PromptSamplerTest, ASampleWhoseRewardFailsIsPutAsideAndIsInNoPairAndNoMea
 }
 
 TEST_F(PromptSamplerTest, PromptsAreCountedByHowManyOfTheirAnswersAreRight) {
-  Run({Train(0), Train(1, "8")});
+  Run({Train(4), Train(1, "8")});
   EXPECT_EQ(registry_.Value("dtrpo_rollout_judged_prompts_total", {{"answers", "mixed"}}), 1);
   EXPECT_EQ(registry_.Value("dtrpo_rollout_judged_prompts_total", {{"answers", "all_wrong"}}), 1);
   EXPECT_EQ(registry_.Value("dtrpo_rollout_judged_prompts_total", {{"answers", "all_right"}}), 0);
@@ -279,15 +279,21 @@ TEST_F(PromptSamplerTest, JudgingThatIsNotWantedAnyMoreHandsThePromptsBack) {
 
 // Each right answer makes a pair here, where best_worst needs as many wrong ones.
 TEST_F(PromptSamplerTest, ThePairingPolicyIsTheJobs) {
-  Load({{seven_, 0.0}, {kStop, 2.0}});  // mostly nothing, which is right
+  Load({{seven_, 0.0}, {kStop, 1.0}});  // mostly nothing, which is right
   spec_.reward.max_pairs_per_prompt = 8;
-  const std::vector<PromptResult> plain = Run({Train(0, "")});
+  std::vector<PromptTask> tasks;
+  for (int i = 0; i < 16; ++i) tasks.push_back(Train(i, ""));
+  const std::vector<PromptResult> plain = Run(tasks);
   spec_.reward.pairing = "correct_wrong";
-  const std::vector<PromptResult> all = Run({Train(0, "")});
-  ASSERT_GT(all[0].right_samples, 4);
-  ASSERT_LT(all[0].right_samples, 8);
-  EXPECT_EQ(static_cast<int64_t>(all[0].pairs.size()), all[0].right_samples);
-  EXPECT_LT(plain[0].pairs.size(), all[0].pairs.size());
+  const std::vector<PromptResult> all = Run(tasks);
+  int compared = 0;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (all[i].right_samples <= 4 || all[i].right_samples == 8) continue;
+    ++compared;
+    EXPECT_EQ(static_cast<int64_t>(all[i].pairs.size()), all[i].right_samples);
+    EXPECT_LE(plain[i].pairs.size(), 4u);
+  }
+  EXPECT_GT(compared, 0);
 }
 
 }  // namespace
