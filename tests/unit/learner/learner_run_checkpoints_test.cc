@@ -87,7 +87,9 @@ TEST_F(LearnerRunCheckpointsTest, LatestNamesWhatARollbackWentBackToUntilTheNext
   checkpoint::CheckpointRoot root(base::PosixFileSystem(), spec_.output + "/checkpoints");
   ASSERT_EQ(root.Latest()->step, 4);
   peers_->on_call = [&](const std::string& call) {
-    if (call == "acknowledge 4") EXPECT_EQ(root.Latest()->step, 3);
+    if (call == "acknowledge 4") {
+      EXPECT_EQ(root.Latest()->step, 3);
+    }
     return absl::OkStatus();
   };
   ASSERT_TRUE(MakeRun(*peers_, third, 3, 4)->Run().ok());
