@@ -210,7 +210,7 @@ def main() -> int:
                         "--target", target, "-f", str(ROOT / "docker/Dockerfile"), "-t", f"dtrpo:{target}",
                         str(ROOT), timeout=BUILD_SECONDS, stream=True)
             print(f"dtrpo:{target} built in {time.monotonic() - began:.0f} s.\n", flush=True)
-        shown("buildah images", engine.call("buildah", "images").stdout)
+        shown("buildah images localhost/dtrpo", engine.call("buildah", "images", "localhost/dtrpo").stdout)
         with tempfile.TemporaryDirectory(prefix="dtrpo-images.") as name:
             folder = pathlib.Path(name)
             folder.chmod(0o755)
