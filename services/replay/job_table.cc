@@ -103,9 +103,11 @@ absl::Status JobTable::Commit(const LogRecords& records, std::vector<StoredPair>
 }
 
 absl::Status JobTable::StoreFailure(const absl::Status& status) const {
-  // Refused before anything was stored: the next call may do better.
-  const bool refused = absl::IsInvalidArgument(status) || absl::IsResourceExhausted(status) ||
-                       absl::IsDeadlineExceeded(status);
+  // Refused before anything was stored: the next call may do better. Not so of a store that failed,
+  // for want of space perhaps.
+  const bool refused = base::GetReason(status) != storage::kStoreFailed &&
+                       (absl::IsInvalidArgument(status) || absl::IsResourceExhausted(status) ||
+                        absl::IsDeadlineExceeded(status));
   if (!refused && deps_.on_store_failed) deps_.on_store_failed(status);
   return status;
 }
