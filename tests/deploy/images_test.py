@@ -210,7 +210,8 @@ def main() -> int:
                         "--target", target, "-f", str(ROOT / "docker/Dockerfile"), "-t", f"dtrpo:{target}",
                         str(ROOT), timeout=BUILD_SECONDS, stream=True)
             print(f"dtrpo:{target} built in {time.monotonic() - began:.0f} s.\n", flush=True)
-        shown("buildah images localhost/dtrpo", engine.call("buildah", "images", "localhost/dtrpo").stdout)
+            shown(f"buildah images localhost/dtrpo:{target}",
+                  engine.call("buildah", "images", f"localhost/dtrpo:{target}").stdout)
         with tempfile.TemporaryDirectory(prefix="dtrpo-images.") as name:
             folder = pathlib.Path(name)
             folder.chmod(0o755)
