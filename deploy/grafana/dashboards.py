@@ -110,7 +110,7 @@ def overview() -> str:
         "Who waits for whom": [
             panel("Time in waits", "Seconds of waiting per second, of waits that ended: who on whom. Several threads of "
                   "a process may wait at once.", "short",
-                  [(rate("dtrpo_wait_seconds_total", by="role, on") + " > 0", "{{role}} on {{on}}")], width=12),
+                  [(rate("dtrpo_wait_seconds_total", by="role, on"), "{{role}} on {{on}}")], width=12),
             panel("Learner's time by phase", "batch_wait is the learner standing still.", "short",
                   [(rate(phase, by="phase"), "{{phase}}")], width=6, stacked=True),
             panel("Learner waits for batches", "Share of its time.", "percentunit",
