@@ -10,7 +10,6 @@
 #include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 #include "common/trajectory/trajectory.h"
-#include "common/wire/trajectory_codec.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 #include "proto/dtrpo/v1/replay.pb.h"
@@ -75,18 +74,23 @@ class Rejudging {
       return absl::InvalidArgumentError(absl::StrCat("item ", item.item(), " is of prompt ", prompt,
                                                      "; the data file has ", questions_->size()));
     }
-    const auto add = [&](const v1::Trajectory& from, const std::string& name) -> absl::Status {
-      DTRPO_ASSIGN_OR_RETURN(trajectory::Trajectory t, wire::FromProto(from));
+    const auto add = [&](const v1::Trajectory& from, const std::string& name) {
+      // What a judge asks for; the rest may be as it is.
+      trajectory::Trajectory t;
+      t.response_tokens.resize(from.response_tokens_size());
+      t.sampler.max_new_tokens = from.sampler().max_new_tokens();
+      t.stop_index = from.has_stop_index() ? from.stop_index() : -1;
+      t.text = from.text();
+      t.reward = from.reward();
       answers_.push_back(
           {absl::StrCat("item ", item.item(), " ", name), std::move(t), &(*questions_)[prompt]});
-      return absl::OkStatus();
     };
     if (item.has_pair()) {
-      DTRPO_RETURN_IF_ERROR(add(item.pair().chosen(), "chosen"));
-      DTRPO_RETURN_IF_ERROR(add(item.pair().rejected(), "rejected"));
+      add(item.pair().chosen(), "chosen");
+      add(item.pair().rejected(), "rejected");
     }
     for (int i = 0; i < item.group().trajectories_size(); ++i) {
-      DTRPO_RETURN_IF_ERROR(add(item.group().trajectories(i), absl::StrCat("answer ", i)));
+      add(item.group().trajectories(i), absl::StrCat("answer ", i));
     }
     if (answers_.size() >= kAnswersPerRound) Judge();
     return absl::OkStatus();
