@@ -24,6 +24,7 @@
 #include "common/base/retry_after.h"
 #include "common/rpc/channel_factory.h"
 #include "common/wire/replay_client.h"
+#include "common/wire/replay_view_client.h"
 #include "gtest/gtest.h"
 #include "tests/faults/replay_model.h"
 #include "tests/faults/replay_process.h"
@@ -50,6 +51,7 @@ struct Variant {
   std::vector<std::string> points;  // each must be hit
   bool postgres = false;            // else RocksDB
   double share = 0.5;               // of the kills
+  int shards = 1;                   // processes; each dies now and then
 };
 
 std::ostream& operator<<(std::ostream& out, const Variant& variant) { return out << variant.name; }
@@ -72,6 +74,28 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
                            "/store\"\nwrite_buffer_bytes: 65536\n");
     process_ = std::make_unique<ReplayProcess>(folder_,
                                                absl::StrCat(engine, "records_per_snapshot: 40\n"));
+    for (int i = 1; i < GetParam().shards; ++i) {
+      const std::string folder = absl::StrCat(folder_, "/shard_", i);
+      std::filesystem::create_directories(folder);
+      others_.push_back(std::make_unique<ReplayProcess>(
+          folder, absl::StrCat("engine: rocksdb\npath: \"", folder,
+                               "/store\"\nrecords_per_snapshot: 40\n")));
+    }
+  }
+
+  ReplayProcess& Shard(uint64_t i) { return i == 0 ? *process_ : *others_[i - 1]; }
+  absl::Status StartOthers(const ReplayProcess* but = nullptr) {
+    for (int i = 0; i < GetParam().shards; ++i) {
+      ReplayProcess& shard = Shard(i);
+      if (&shard == but || shard.Running()) continue;
+      if (absl::Status started = shard.Start(); !started.ok()) return started;
+    }
+    return absl::OkStatus();
+  }
+  std::vector<std::string> Addresses() {
+    std::vector<std::string> addresses;
+    for (int i = 0; i < GetParam().shards; ++i) addresses.push_back(Shard(i).address());
+    return addresses;
   }
 
   // A client of its own for each actor, so that what is lost doesn't depend on the others.
@@ -87,7 +111,7 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     options.seed = seed_ + actor;
     options.retry.initial_backoff = absl::Milliseconds(5);
     options.retry.max_backoff = absl::Milliseconds(200);
-    return *wire::MakeReplayClient({*channels_.back()->Create(process_->address())}, options);
+    return *wire::ConnectReplay(*channels_.back(), Addresses(), options);
   }
 
   v1::ReplayJobOptions JobOptions() const {
@@ -232,19 +256,23 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
                       point.find("takeover") != std::string::npos;
     const uint64_t hit = rare ? 1 : 1 + random.UniformInt(12);
     const auto operations = static_cast<int64_t>(1 + random.UniformInt(40));
+    ReplayProcess& victim = Shard(random.UniformInt(GetParam().shards));
     if (named) {
-      DieAt(point, hit, absl::Seconds(1));
+      DieAt(victim, point, hit, absl::Seconds(1));
     } else {
-      DieAt("", 0, absl::Milliseconds(1500), operations);
+      DieAt(victim, "", 0, absl::Milliseconds(1500), operations);
     }
   }
 
   // One life: until it dies at the fault point, or by the driver's hand after so many operations or
   // when its time is over.
-  void DieAt(const std::string& point, uint64_t hit, absl::Duration patience,
+  void DieAt(ReplayProcess& victim, const std::string& point, uint64_t hit, absl::Duration patience,
              int64_t operations = INT64_MAX) {
+    if (victim.Running()) victim.Kill();
+    const absl::Status others = StartOthers(&victim);
+    ASSERT_TRUE(others.ok()) << others;
     const absl::Status started =
-        process_->Start(point.empty() ? "" : absl::StrCat(point, ":kill@", hit));
+        victim.Start(point.empty() ? "" : absl::StrCat(point, ":kill@", hit));
     if (absl::IsAborted(started)) {
       ++hits_[point];  // in recovery
       return;
@@ -252,12 +280,12 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     ASSERT_TRUE(started.ok()) << started;
     const int64_t begin = operations_.load();
     const absl::Time end = absl::Now() + patience;
-    while (process_->Running() && absl::Now() < end && operations_.load() - begin < operations) {
+    while (victim.Running() && absl::Now() < end && operations_.load() - begin < operations) {
       absl::SleepFor(absl::Milliseconds(1));
     }
-    if (process_->Running()) {
+    if (victim.Running()) {
       ++random_kills_;
-      process_->Kill();
+      victim.Kill();
     } else {
       ++hits_[point];
     }
@@ -268,7 +296,8 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
   const std::string folder_;
   ReplayModel model_;
   std::unique_ptr<storage::PostgresServer> server_;
-  std::unique_ptr<ReplayProcess> process_;
+  std::unique_ptr<ReplayProcess> process_;              // shard 0
+  std::vector<std::unique_ptr<ReplayProcess>> others_;  // the further ones
   absl::Mutex channels_mutex_;
   std::vector<std::unique_ptr<rpc::ChannelFactory>> channels_;
   std::atomic<int64_t> operations_ = 0;
@@ -284,7 +313,7 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
 // Invariant 10: SIGKILL loses no item confirmed at `log` or above; and 6, 7 and 13 with it.
 TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
   std::cout << "seed " << seed_ << ", " << kills_ << " kills (DTRPO_SEED, DTRPO_KILLS)\n";
-  ASSERT_TRUE(process_->Start().ok());
+  ASSERT_TRUE(StartOthers().ok());
   {
     auto client = Client(70);
     const absl::Status opened = client->OpenJob(kJob, JobOptions(), Soon());
@@ -306,11 +335,11 @@ TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
   // A slow machine may have missed some points.
   for (const std::string& point : GetParam().points) {
     for (int life = 0; life < 10 && hits_[point] == 0 && !HasFailure(); ++life) {
-      DieAt(point, 1, absl::Seconds(10));
+      DieAt(*process_, point, 1, absl::Seconds(10));
     }
   }
 
-  const absl::Status restarted = process_->Start();
+  const absl::Status restarted = StartOthers();
   EXPECT_TRUE(restarted.ok()) << restarted;
   stop_writing_ = true;
   for (std::thread& writer : writers) writer.join();
@@ -325,7 +354,15 @@ TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
   EXPECT_EQ(stats->bytes(), 0);
   EXPECT_EQ(stats->inserted_items(), stats->consumed_items() + stats->evicted_items());
   EXPECT_EQ(stats->consumed_items(), model_.distinct_pairs_served());
-  EXPECT_EQ(process_->Stop(), "exited with 0");
+  // What a writer staged and gave up goes with its epoch.
+  EXPECT_TRUE(client->SetNewestVersion(kJob, {.forget_epochs_below = 1}, Soon()).ok());
+  const auto view =
+      wire::ConnectReplayView(*channels_.back(), Addresses(), {.target = "replay", .retry = {}});
+  for (const wire::ShardStats& shard : (*view)->GetShardStats(kJob, Soon())) {
+    ASSERT_TRUE(shard.stats.ok()) << shard.stats.status();
+    EXPECT_EQ(shard.stats->items(), 0) << shard.shard;
+  }
+  for (int i = 0; i < GetParam().shards; ++i) EXPECT_EQ(Shard(i).Stop(), "exited with 0");
 
   std::cout << random_kills_ << " random kills; at fault points:";
   for (const std::string& point : GetParam().points) {
@@ -363,7 +400,17 @@ INSTANTIATE_TEST_SUITE_P(
                                "replay.after_confirm", "storage.before_sync", "storage.after_sync",
                                "storage.takeover"},
                               /*postgres=*/true,
-                              /*share=*/0.1}),
+                              /*share=*/0.1},
+                      Variant{"shards",
+                              v1::LOG,
+                              v1::PRIORITISED,
+                              2,
+                              {"replay.before_log", "replay.after_log", "replay.before_confirm",
+                               "replay.after_confirm", "replay.before_snapshot",
+                               "replay.after_snapshot"},
+                              /*postgres=*/false,
+                              /*share=*/0.1,
+                              /*shards=*/3}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
