@@ -35,8 +35,9 @@ class RewardServiceTest : public LoopTest {
   // The package, as pip installs it.
   void InstallPackage() {
     const auto installed = support::RunProgram(
-        {DTRPO_VENV_PYTHON, absl::StrCat(DTRPO_SOURCE_DIR, "/tests/rewards/install_package.py"),
-         DTRPO_SOURCE_DIR, package()},
+        {DTRPO_VENV_PYTHON,
+         absl::StrCat(DTRPO_SOURCE_DIR, "/tests/support/install_python_package.py"),
+         DTRPO_SOURCE_DIR, "dtrpo_rewards", package()},
         folder_ + "/pip.log", absl::Minutes(3));
     ASSERT_TRUE(installed.ok()) << installed.status();
     ASSERT_EQ(installed->exit_code, 0) << installed->output;
