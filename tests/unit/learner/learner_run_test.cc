@@ -69,12 +69,9 @@ TEST_F(LearnerRunTest, EachStepReportsWhatItMeasured) {
   EXPECT_NE(reports[4].values.at("margin"), 0);
   EXPECT_EQ(registry_.Value("dtrpo_learner_steps_total"), 5);
   EXPECT_EQ(registry_.Value("dtrpo_learner_pairs_total"), 10);
-  EXPECT_EQ(registry_.Value("dtrpo_learner_weights_version"), 3);
+  EXPECT_EQ(registry_.Value("dtrpo_learner_weights_version", {{"run", kJob}}), 3);
 }
 
-// Invariant 11: resume on the same log of batches is bit-equal to never having stopped. Stopped
-// within an interval and at its end, before and after the first version. In bfloat16 the masters
-// are part of it: the weights alone don't tell what was rounded away.
 // 1 - the probability that a pair is ordered right; a resumed run says the same bits.
 TEST_F(LearnerRunTest, TellsHowMuchItWantsToSeeEachPairAgain) {
   spec_.replay.selector = "prioritised";
@@ -101,6 +98,9 @@ TEST_F(LearnerRunTest, TellsHowMuchItWantsToSeeEachPairAgain) {
   EXPECT_EQ(second->priorities().at(5), told.at(5));
 }
 
+// Invariant 11: resume on the same log of batches is bit-equal to never having stopped. Stopped
+// within an interval and at its end, before and after the first version. In bfloat16 the masters
+// are part of it: the weights alone don't tell what was rounded away.
 TEST_F(LearnerRunTest, ResumeFromACheckpointIsBitEqualToNeverHavingStopped) {
   for (const char* dtype : {"float32", "bfloat16"}) {
     spec_.model.dtype = dtype;
