@@ -15,6 +15,21 @@ namespace {
 
 constexpr size_t kItemsPerCall = 32;  // so that no message gets too large
 
+std::string Inserting(const v1::InsertRequest& request, const JobAttempt& job) {
+  return absl::StrCat("inserting prompt ", request.prompt_index(), " of epoch ", request.epoch(),
+                      " of job ", job.job_id);
+}
+
+absl::StatusOr<v1::InsertResponse> TakeResult(const v1::InsertManyResponse::Result& result) {
+  if (result.code() == 0) return result.inserted();
+  absl::Status refused(static_cast<absl::StatusCode>(result.code()), result.message());
+  if (!result.reason().empty()) base::SetReason(refused, result.reason());
+  if (result.retry_after_ms() > 0) {
+    base::SetRetryAfter(refused, absl::Milliseconds(result.retry_after_ms()));
+  }
+  return refused;
+}
+
 }  // namespace
 
 int32_t ShardOfPrompt(absl::string_view job_id, int64_t epoch, int64_t prompt_index,
@@ -82,8 +97,7 @@ absl::Status ReplayShards::Open(const std::string& job_id, const v1::ReplayJobOp
 absl::StatusOr<v1::InsertResponse> ReplayShards::Insert(const JobAttempt& job,
                                                         v1::InsertRequest request,
                                                         absl::Time deadline) const {
-  const std::string what = absl::StrCat("inserting prompt ", request.prompt_index(), " of epoch ",
-                                        request.epoch(), " of job ", job.job_id);
+  const std::string what = Inserting(request, job);
   const int32_t shard = request.no_pair() ? 0
                                           : ShardOfPrompt(job.job_id, request.epoch(),
                                                           request.prompt_index(), count());
@@ -100,6 +114,38 @@ absl::StatusOr<v1::InsertResponse> ReplayShards::Insert(const JobAttempt& job,
     return absl::UnavailableError(inserted.status().message());  // staged anew, it will do
   }
   return inserted;
+}
+
+std::vector<absl::StatusOr<v1::InsertResponse>> ReplayShards::InsertMany(
+    const JobAttempt& job, const std::vector<v1::InsertRequest>& prompts,
+    absl::Time deadline) const {
+  std::vector<absl::StatusOr<v1::InsertResponse>> results(prompts.size(),
+                                                          absl::UnavailableError("not asked yet"));
+  if (count() == 1) {
+    v1::InsertManyRequest request;
+    SetJob(job, 0, request.mutable_job());
+    request.mutable_inserts()->Assign(prompts.begin(), prompts.end());
+    absl::StatusOr<v1::InsertManyResponse> response =
+        Call(0, absl::StrCat("inserting ", prompts.size(), " prompts of job ", job.job_id),
+             &Stub::InsertMany, request, deadline);
+    if (response.ok() && response->results_size() != request.inserts_size()) {
+      response = absl::InternalError(absl::StrCat(target(0), ": ", response->results_size(),
+                                                  " answers instead of ", prompts.size()));
+    }
+    if (!response.ok()) {
+      results.assign(prompts.size(), response.status());
+      return results;
+    }
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      results[i] = base::Annotate(TakeResult(response->results(static_cast<int>(i))),
+                                  Inserting(prompts[i], job));
+    }
+  }
+  // One by one what wasn't asked, and what was refused for now: each waits as an insert does.
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    if (base::IsRetryable(results[i].status())) results[i] = Insert(job, prompts[i], deadline);
+  }
+  return results;
 }
 
 absl::Status ReplayShards::Fetch(const std::string& job_id, int64_t incarnation,

@@ -63,6 +63,12 @@ class ReplayShards {
   // Of one prompt: its pairs or groups go to its shard, and then what they are to shard 0.
   absl::StatusOr<v1::InsertResponse> Insert(const JobAttempt& job, v1::InsertRequest request,
                                             absl::Time deadline) const;
+  // Of several prompts, each stored or refused by itself; the answers are in their order and errors
+  // name the prompt. A single store is asked once (REQUIRES: at most 1024, which together fit into
+  // a message), several shards for one prompt after the other.
+  std::vector<absl::StatusOr<v1::InsertResponse>> InsertMany(
+      const JobAttempt& job, const std::vector<v1::InsertRequest>& prompts,
+      absl::Time deadline) const;
 
   // An item that another shard than 0 keeps, and where its body is to go.
   struct Wanted {

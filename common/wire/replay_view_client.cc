@@ -78,9 +78,10 @@ class GrpcReplayViewClient : public ReplayViewClient {
     return std::move(*response.mutable_item());
   }
 
-  absl::StatusOr<v1::InsertResponse> Insert(const v1::InsertRequest& request,
-                                            absl::Time deadline) override {
-    return shards_.Insert({request.job().job_id()}, request, deadline);
+  std::vector<absl::StatusOr<v1::InsertResponse>> InsertMany(
+      const std::string& job_id, const std::vector<v1::InsertRequest>& prompts,
+      absl::Time deadline) override {
+    return shards_.InsertMany({job_id}, prompts, deadline);
   }
 
  private:

@@ -36,8 +36,10 @@ class ReplayViewClient {
                                                           absl::Time deadline) = 0;
   virtual absl::StatusOr<v1::ReplayItem> GetItem(const std::string& job_id, int64_t item,
                                                  absl::Time deadline) = 0;
-  virtual absl::StatusOr<v1::InsertResponse> Insert(const v1::InsertRequest& request,
-                                                    absl::Time deadline) = 0;
+  // See ReplayShards::InsertMany; the prompts' own `job` isn't read.
+  virtual std::vector<absl::StatusOr<v1::InsertResponse>> InsertMany(
+      const std::string& job_id, const std::vector<v1::InsertRequest>& prompts,
+      absl::Time deadline) = 0;
 };
 
 std::unique_ptr<ReplayViewClient> MakeReplayViewClient(

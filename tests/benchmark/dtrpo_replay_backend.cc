@@ -88,6 +88,31 @@ class Writer : public ReplayWriter {
     return true;
   }
 
+  bool InsertMany(int64_t calls, int items) override {
+    v1::InsertManyRequest request;
+    request.mutable_job()->set_job_id(kJob);
+    for (int i = 0; i < items; ++i) *request.add_inserts() = requests_[i % requests_.size()];
+    for (int64_t call = 0; call < calls; ++call) {
+      for (v1::InsertRequest& insert : *request.mutable_inserts()) {
+        insert.set_prompt_index(next_prompt_++);
+      }
+      grpc::ClientContext context;
+      context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Minutes(1)));
+      v1::InsertManyResponse response;
+      const grpc::Status status = stub_->InsertMany(&context, request, &response);
+      std::string failed = status.error_message();
+      for (const auto& result : response.results()) {
+        if (result.code() != 0) failed = result.message();
+        if (result.inserted().duplicate()) failed = "a duplicate";
+      }
+      if (!status.ok() || !failed.empty()) {
+        std::cerr << "insert many: " << failed << "\n";
+        return false;
+      }
+    }
+    return true;
+  }
+
  private:
   struct Call {
     grpc::ClientContext context;

@@ -26,6 +26,8 @@ class ReplayWriter {
   // Inserts `count` items with at most `in_flight` unconfirmed; returns when all are confirmed.
   // False: something failed, and was printed.
   virtual bool Insert(int64_t count, int in_flight) = 0;
+  // The same with `calls` calls of `items` items, one after the other, each confirmed.
+  virtual bool InsertMany(int64_t calls, int items) = 0;
 };
 
 class ReplaySampler {

@@ -25,6 +25,8 @@
 namespace dtrpo::benchmark {
 namespace {
 
+constexpr int kItemsPerCall = 64;  // of batched inserts
+
 using Make = ReplayBackend* (*)(const BackendOptions&);
 
 struct Flags {
@@ -89,8 +91,9 @@ class Benchmark {
       for (const std::string durability : {"log", "sync"}) {
         for (const int writers : {1, 4}) {
           for (const int in_flight : {1, tokens == 512 ? 32 : 8}) {
-            if (!Insert(tokens, durability, writers, in_flight)) return false;
+            if (!Insert(tokens, durability, writers, in_flight, /*per_call=*/1)) return false;
           }
+          if (tokens == 512 && !Insert(tokens, durability, writers, 1, kItemsPerCall)) return false;
         }
       }
       for (const std::string selector : {"uniform", "prioritised"}) {
@@ -115,14 +118,18 @@ class Benchmark {
 
   static void Print(const nlohmann::json& line) { std::cout << line.dump() << std::endl; }
 
-  // In rounds until the time is over.
-  bool Insert(int64_t tokens, const std::string& durability, int writers, int in_flight) {
+  // In rounds until the time is over. `per_call`: items; above 1 with one call in flight.
+  bool Insert(int64_t tokens, const std::string& durability, int writers, int in_flight,
+              int per_call) {
     const auto backend = Start(durability, "fifo", tokens);
     std::atomic<int64_t> inserted = 0;
     std::atomic<bool> failed = false;
     std::vector<std::unique_ptr<ReplayWriter>> all;
     for (int i = 0; i < writers; ++i) all.push_back(backend->MakeWriter(i));
-    for (auto& writer : all) failed = failed || !writer->Insert(in_flight, in_flight);  // connects
+    auto insert = [&](ReplayWriter& writer, int64_t calls) {
+      return per_call > 1 ? writer.InsertMany(calls, per_call) : writer.Insert(calls, in_flight);
+    };
+    for (auto& writer : all) failed = failed || !insert(*writer, in_flight);  // connects
     const double cpu = CpuSeconds(backend->server_pid());
     const absl::Time begin = absl::Now();
     std::vector<std::thread> threads;
@@ -130,8 +137,8 @@ class Benchmark {
       threads.emplace_back([&, writer = writer.get()] {
         const int64_t round = 4 * in_flight;
         while (!failed && Seconds(begin) < flags_.seconds) {
-          if (!writer->Insert(round, in_flight)) failed = true;
-          inserted += round;
+          if (!insert(*writer, round)) failed = true;
+          inserted += round * per_call;
         }
       });
     }
@@ -142,6 +149,7 @@ class Benchmark {
            {"durability", durability},
            {"writers", writers},
            {"in_flight", in_flight},
+           {"items_per_call", per_call},
            {"items_per_second", rate},
            {"server_cpu_us_per_item",
             1e6 * (CpuSeconds(backend->server_pid()) - cpu) / static_cast<double>(inserted)},

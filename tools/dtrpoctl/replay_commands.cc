@@ -19,6 +19,9 @@ namespace dtrpo::ctl {
 namespace {
 
 constexpr absl::Duration kProgressInterval = absl::Seconds(2);
+// Of an import, in one call.
+constexpr size_t kPromptsPerCall = 64;
+constexpr size_t kBytesPerCall = size_t{4} << 20;
 
 absl::Time Deadline(const Session& session) { return session.clock->Now() + session.timeout; }
 
@@ -73,58 +76,75 @@ std::unique_ptr<text::Tokenizer> FindTokenizer(const Session& session,
   return nullptr;
 }
 
-bool SamePrompt(const v1::PromptKey& a, const v1::PromptKey& b) {
-  return a.epoch() == b.epoch() && a.prompt_index() == b.prompt_index() &&
-         a.prompt_attempt() == b.prompt_attempt();
-}
-
-// Inserts the items of one prompt after the other, which is how an export has them.
+// Inserts the items of many prompts with a call; those of one follow one another, which is how an
+// export has them.
 class Importer {
  public:
   Importer(const Session& session, const std::string& job_id, wire::ReplayViewClient* replay)
-      : session_(session), replay_(replay) {
-    request_.mutable_job()->set_job_id(job_id);
-  }
+      : session_(session), job_id_(job_id), replay_(replay) {}
 
-  absl::Status Add(const v1::ReplayItem& item) {
-    if (held_ > 0 && !SamePrompt(prompt_, item.prompt())) DTRPO_RETURN_IF_ERROR(Flush());
-    prompt_ = item.prompt();
-    if (item.has_group()) {
-      *request_.add_groups() = item.group();
-    } else {
-      *request_.add_pairs() = item.pair();
+  // `where`: of the item, for messages.
+  absl::Status Add(const v1::ReplayItem& item, const std::string& where) {
+    const v1::PromptKey& prompt = item.prompt();
+    if (prompts_.empty() || !IsOf(prompts_.back(), prompt)) {
+      if (prompts_.size() == kPromptsPerCall || bytes_ >= kBytesPerCall) {
+        DTRPO_RETURN_IF_ERROR(Flush());
+      }
+      v1::InsertRequest& next = prompts_.emplace_back();
+      next.set_epoch(prompt.epoch());
+      next.set_prompt_index(prompt.prompt_index());
+      next.set_prompt_attempt(prompt.prompt_attempt());
+      where_.push_back(where);
     }
-    ++held_;
+    if (item.has_group()) {
+      *prompts_.back().add_groups() = item.group();
+    } else {
+      *prompts_.back().add_pairs() = item.pair();
+    }
+    bytes_ += item.ByteSizeLong();
     return absl::OkStatus();
   }
 
+  // The first failure is returned; the prompts that didn't fail are stored all the same.
   absl::Status Flush() {
-    if (held_ == 0) return absl::OkStatus();
-    request_.set_epoch(prompt_.epoch());
-    request_.set_prompt_index(prompt_.prompt_index());
-    request_.set_prompt_attempt(prompt_.prompt_attempt());
-    DTRPO_ASSIGN_OR_RETURN(
-        const v1::InsertResponse response,
-        base::Annotate(replay_->Insert(request_, session_.clock->Now() + session_.timeout),
-                       "prompt ", prompt_.epoch(), "/", prompt_.prompt_index()));
-    (response.duplicate() ? duplicates_ : stored_) += held_;
-    request_.clear_pairs();
-    request_.clear_groups();
-    held_ = 0;
-    return absl::OkStatus();
+    if (prompts_.empty()) return absl::OkStatus();
+    const auto results =
+        replay_->InsertMany(job_id_, prompts_, session_.clock->Now() + session_.timeout);
+    absl::Status first;
+    for (size_t i = 0; i < results.size(); ++i) {
+      const int items = prompts_[i].pairs_size() + prompts_[i].groups_size();
+      if (results[i].ok()) {
+        (results[i]->duplicate() ? duplicates_ : stored_) += items;
+      } else {
+        failed_ += items;
+        first.Update(base::Annotate(results[i].status(), where_[i]));
+      }
+    }
+    prompts_.clear();
+    where_.clear();
+    bytes_ = 0;
+    return first;
   }
 
   int64_t stored() const { return stored_; }
   int64_t duplicates() const { return duplicates_; }
+  int64_t failed() const { return failed_; }
 
  private:
+  static bool IsOf(const v1::InsertRequest& request, const v1::PromptKey& prompt) {
+    return request.epoch() == prompt.epoch() && request.prompt_index() == prompt.prompt_index() &&
+           request.prompt_attempt() == prompt.prompt_attempt();
+  }
+
   const Session& session_;
+  const std::string job_id_;
   wire::ReplayViewClient* const replay_;
-  v1::InsertRequest request_;
-  v1::PromptKey prompt_;
-  int64_t held_ = 0;
+  std::vector<v1::InsertRequest> prompts_;
+  std::vector<std::string> where_;  // each one's first item
+  size_t bytes_ = 0;
   int64_t stored_ = 0;
   int64_t duplicates_ = 0;
+  int64_t failed_ = 0;
 };
 
 absl::Status ImportLines(std::istream& in, const std::string& name, Importer& importer) {
@@ -135,18 +155,17 @@ absl::Status ImportLines(std::istream& in, const std::string& name, Importer& im
     ++number;
     if (line.empty()) continue;
     v1::ReplayItem item;
+    const std::string where = absl::StrCat(name, ":", number);
     if (const auto parsed = google::protobuf::util::JsonStringToMessage(line, &item, json);
         !parsed.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, ":", number, ": ", parsed.message().ToString()));
+      return absl::InvalidArgumentError(absl::StrCat(where, ": ", parsed.message().ToString()));
     }
     if (!item.has_pair() && !item.has_group()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, ":", number, ": has neither `pair` nor `group`"));
+      return absl::InvalidArgumentError(absl::StrCat(where, ": has neither `pair` nor `group`"));
     }
-    DTRPO_RETURN_IF_ERROR(base::Annotate(importer.Add(item), name, ":", number));
+    DTRPO_RETURN_IF_ERROR(importer.Add(item, where));
   }
-  return base::Annotate(importer.Flush(), name, ":", number);
+  return importer.Flush();
 }
 
 }  // namespace
@@ -247,7 +266,7 @@ int ReplayImport(const Session& session, const ReplayOptions& options, const Dia
                 : absl::NotFoundError(absl::StrCat(options.file, ": can't be read"));
   }
   *session.err << "dtrpoctl: " << importer.stored() << " items imported, " << importer.duplicates()
-               << " were there\n";
+               << " were there, " << importer.failed() << " failed\n";
   return done.ok() ? kOk : ReplayFailed(session, done);
 }
 

@@ -99,6 +99,18 @@ TEST_F(DtrpoctlReplayTest, WhatIsExportedCanBeImported) {
   EXPECT_THAT(errors_, HasSubstr("0 items imported, 3 were there"));
   EXPECT_EQ(Run(ctl::ReplayExport), exported);
 
+  // The prompt of lines 1 and 2 is refused, that of line 3 is stored.
+  ASSERT_TRUE(client_->OpenJob("third", Options(), Soon()).ok());
+  options_.job_id = "third";
+  const size_t end = exported.find('\n');
+  auto item = nlohmann::json::parse(exported.substr(0, end));
+  item["pair"]["chosen"]["responseTokens"][0] = -1;
+  std::istringstream refused(item.dump() + exported.substr(end));
+  options_.in = &refused;
+  Run(ctl::ReplayImport, ctl::kFailed);
+  EXPECT_THAT(errors_, HasSubstr("1 items imported, 0 were there, 2 failed"));
+  EXPECT_THAT(errors_, HasSubstr("standard input:1: inserting prompt 0 of epoch 0"));
+
   std::istringstream bad(exported + "{\"pair\": 3}\n");
   options_.in = &bad;
   Run(ctl::ReplayImport, ctl::kFailed);

@@ -1,5 +1,6 @@
 // Groups, priorities and looking in, over a real connection.
 #include "absl/strings/str_cat.h"
+#include "common/base/retry_after.h"
 #include "common/wire/replay_view_client.h"
 #include "tests/unit/replay/replay_service_fixture.h"
 
@@ -35,6 +36,16 @@ class ItemsTest : public ReplayServiceTest {
       request.set_after_item(page->next_after_item());
     } while (request.after_item() != 0);
     return items;
+  }
+
+  // Of prompts from `first` on, a pair each.
+  static std::vector<v1::InsertRequest> Prompts(int64_t first, int count) {
+    std::vector<v1::InsertRequest> prompts(count);
+    for (int i = 0; i < count; ++i) {
+      prompts[i].set_prompt_index(first + i);
+      wire::ToProto(TestPair(absl::StrCat("p", first + i), 0), prompts[i].add_pairs());
+    }
+    return prompts;
   }
 
   std::unique_ptr<wire::ReplayViewClient> view_;
@@ -171,6 +182,60 @@ TEST_F(ItemsTest, AJobThatAsksForMemoryIsConfirmedAsSuchAndOthersAtTheEnginesBes
   ASSERT_EQ(jobs->jobs_size(), 1);
   EXPECT_EQ(jobs->jobs(0).stats().items(), 1);
   EXPECT_EQ(jobs->jobs(0).stats().durability(), v1::MEMORY);
+}
+
+TEST_F(ItemsTest, ManyInsertsRepeatedAfterALostReplyStoreOnce) {
+  v1::ReplayJobOptions options = Options();
+  options.set_max_items(100);
+  ASSERT_TRUE(client_->OpenJob(kJob, options, Soon()).ok());
+  Connect({.lost_request_probability = 0.2,
+           .lost_reply_probability = 0.5,
+           .seed = 7,
+           .methods = {"ReplayService/InsertMany"}});
+  wire::ClientOptions patient = {.target = "replay", .retry = {}};
+  patient.retry.initial_backoff = absl::Milliseconds(1);
+  view_ = wire::MakeReplayViewClient(channel_, patient);
+  for (int64_t first = 0; first < 48; first += 8) {
+    for (const auto& result : view_->InsertMany(kJob, Prompts(first, 8), Soon())) {
+      ASSERT_TRUE(result.ok()) << result.status();
+    }
+  }
+  const auto stats = client_->GetStats(kJob, Soon());
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_EQ(stats->items(), 48);
+  EXPECT_EQ(stats->inserted_prompts(), 48);
+  EXPECT_GT(stats->duplicate_inserts(), 0) << "no reply was lost: the test shows nothing";
+}
+
+TEST_F(ItemsTest, ARefusedOneOfManyInsertsNamesItselfAndTheOthersAreStored) {
+  v1::ReplayJobOptions options = Options();
+  options.set_max_items(100);
+  ASSERT_TRUE(client_->OpenJob(kJob, options, Soon()).ok());
+  std::vector<v1::InsertRequest> prompts = Prompts(10, 5);
+  prompts[2].mutable_pairs(0)->mutable_chosen()->set_response_tokens(0, -1);
+  const auto results = view_->InsertMany(kJob, prompts, Soon());
+  ASSERT_EQ(results.size(), 5u);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(results[i].ok(), i != 2) << results[i].status();
+  EXPECT_EQ(results[2].status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(results[2].status().message(), HasSubstr("prompt 12 of epoch 0 of job add-1"));
+  EXPECT_EQ(client_->GetStats(kJob, Soon())->items(), 4);
+}
+
+// As an insert does: with room it would be taken.
+TEST_F(ItemsTest, WhatAFullStoreRefusesOfManyInsertsIsTriedAgainUntilTheDeadline) {
+  v1::ReplayJobOptions options = Options();
+  options.set_max_items(30);
+  ASSERT_TRUE(client_->OpenJob(kJob, options, Soon()).ok());
+  const auto results = view_->InsertMany(kJob, Prompts(0, 31), VerySoon());
+  ASSERT_EQ(results.size(), 31u);
+  EXPECT_TRUE(results[29].ok()) << results[29].status();
+  EXPECT_EQ(base::GetReason(results[30].status()), "replay_full");
+  EXPECT_THAT(results[30].status().message(), HasSubstr("prompt 30"));
+  EXPECT_THAT(results[30].status().message(), HasSubstr("deadline reached"));
+
+  for (const auto& result : view_->InsertMany("nobody", Prompts(0, 2), Soon())) {
+    EXPECT_EQ(base::GetReason(result.status()), "unknown_job") << result.status();
+  }
 }
 
 }  // namespace

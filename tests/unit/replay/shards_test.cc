@@ -235,6 +235,30 @@ TEST_F(ShardsTest, LostMessagesStoreNothingTwice) {
   EXPECT_EQ(client_->GetStats(kJob, Soon())->inserted_items(), 60);
 }
 
+TEST_F(ShardsTest, ManyInsertsGoToTheirShards) {
+  std::vector<v1::InsertRequest> prompts(20);
+  for (int i = 0; i < 20; ++i) {
+    prompts[i].set_prompt_index(i);
+    wire::ToProto(TestPair(absl::StrCat(i), 0), prompts[i].add_pairs());
+  }
+  prompts[7].mutable_pairs(0)->mutable_chosen()->set_response_tokens(0, -1);
+  for (const bool again : {false, true}) {
+    const auto results = view_->InsertMany(kJob, prompts, Soon());
+    ASSERT_EQ(results.size(), prompts.size());
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_EQ(results[i].ok(), i != 7) << i << ": " << results[i].status();
+      if (i != 7) {
+        EXPECT_EQ(results[i]->duplicate(), again) << i;
+      }
+    }
+  }
+  for (const wire::ShardStats& shard : view_->GetShardStats(kJob, Soon())) {
+    ASSERT_TRUE(shard.stats.ok()) << shard.stats.status();
+    EXPECT_GT(shard.stats->items(), 0) << shard.shard;
+  }
+  EXPECT_EQ(client_->GetStats(kJob, Soon())->inserted_items(), 19);
+}
+
 TEST_F(ShardsTest, ALostShardIsNamedAndNothingOfItIsLost) {
   InsertPrompts(0, 10);
   const std::vector<std::string> first = Batch(1);
