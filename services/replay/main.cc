@@ -1,4 +1,6 @@
 // dtrpo-replay: the replay store as a process.
+#include <malloc.h>
+
 #include <algorithm>
 #include <memory>
 #include <thread>
@@ -17,6 +19,9 @@ namespace dtrpo::replay {
 namespace {
 
 constexpr absl::Duration kDiskInterval = absl::Seconds(5);
+constexpr int kMaxArenas = 2;
+// Above an item's messages, below the buffers of the engine and of snapshots.
+constexpr int kLargeBlockBytes = 512 << 10;
 
 v1::ReplayConfig DefaultConfig() {
   v1::ReplayConfig config;
@@ -94,6 +99,12 @@ absl::Status Run(runtime::ServiceHost& host, const v1::ReplayConfig& config) {
 }  // namespace dtrpo::replay
 
 int main(int argc, char** argv) {
+  // As many heaps as glibc makes by itself, eight a core, hold on to several times what the items
+  // take. Setting the threshold also keeps it from rising to the largest buffer that was ever
+  // freed.
+  mallopt(M_ARENA_MAX, dtrpo::replay::kMaxArenas);
+  mallopt(M_MMAP_THRESHOLD, dtrpo::replay::kLargeBlockBytes);
+  mallopt(M_TRIM_THRESHOLD, 2 * dtrpo::replay::kLargeBlockBytes);
   using dtrpo::replay::CheckConfig, dtrpo::replay::DefaultConfig, dtrpo::replay::Run;
   return dtrpo::runtime::ServiceMain(argc, argv, "replay", DefaultConfig(), CheckConfig, Run);
 }
