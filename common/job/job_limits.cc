@@ -95,6 +95,7 @@ absl::Status CheckReplaySampling(const JobSpec& spec) {
 }  // namespace
 
 absl::Status CheckReplayLimits(const JobSpec& spec) {
+  if (spec.kind == JobKind::kEval) return absl::OkStatus();  // no replay
   DTRPO_RETURN_IF_ERROR(CheckReplaySampling(spec));
   const int64_t external = ExternalPairsPerBatch(spec);
   const bool mixed = !spec.data.pairs.empty() && !spec.data.prompts.empty();

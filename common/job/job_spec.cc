@@ -267,12 +267,16 @@ absl::Status CheckEvaluation(const EvaluationSpec& e, const RewardServiceSpec& s
   return UnmaskRule("evaluation.unmask", e.unmask);
 }
 
-// What a file may say and no fleet carries out yet: refused rather than ignored.
+// What a file may say and its job doesn't carry out: refused rather than ignored.
 absl::Status CheckCarriedOut(const JobSpec& spec) {
-  constexpr absl::string_view kOnlyTool =
-      "jobs can't carry it out yet; `dtrpo eval` does, on one machine";
   const EvaluationSpec& e = spec.evaluation;
-  if (spec.kind == JobKind::kEval) return Refuse("kind", "eval: ", kOnlyTool);
+  if (spec.kind == JobKind::kEval) {
+    constexpr absl::string_view kNothingTrained = "a job of kind eval trains on nothing";
+    if (!spec.data.prompts.empty()) return Refuse("data.prompts", kNothingTrained);
+    if (!spec.data.pairs.empty()) return Refuse("data.pairs", kNothingTrained);
+    return absl::OkStatus();
+  }
+  constexpr absl::string_view kOnlyTool = "is for jobs of kind eval, and for `dtrpo eval`";
   if (e.layout != "prompts") return Refuse("evaluation.layout", e.layout, ": ", kOnlyTool);
   if (!e.prompt_template.empty()) return Refuse("evaluation.template", kOnlyTool);
   if (e.samples != 1) return Refuse("evaluation.samples", e.samples, ": ", kOnlyTool);
@@ -294,6 +298,7 @@ absl::Status Validate(const JobSpec& spec) {
   DTRPO_RETURN_IF_ERROR(CheckEvaluation(spec.evaluation, spec.reward.service));
   DTRPO_RETURN_IF_ERROR(Path("output", spec.output, true));
   DTRPO_RETURN_IF_ERROR(CheckCarriedOut(spec));
+  if (spec.kind == JobKind::kEval) return absl::OkStatus();
   DTRPO_RETURN_IF_ERROR(CheckTraining(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckTrainedParts(spec.training));
   DTRPO_RETURN_IF_ERROR(CheckReplay(spec.replay));

@@ -230,7 +230,8 @@ v1::Assignment Coordinator::AssignmentFor(const Worker& worker) {
   JobRun* head = Head();
   // While PENDING nobody has anything to do. Learners but the granted one wait for their turn.
   const bool idle = head == nullptr || head->state() == JobState::kPending ||
-                    (worker.role == kLearner && head->gang().RankOf(worker.id) < 0);
+                    (worker.role == kLearner && head->gang().RankOf(worker.id) < 0) ||
+                    (worker.role == kReference && head->spec().kind == job::JobKind::kEval);
   if (idle) {
     v1::Assignment nothing;
     if (head != nullptr && worker.role == kLearner) nothing.set_reason(head->gang().lost_why());
@@ -270,10 +271,13 @@ void Coordinator::Tick() {
     OnWorkerLost(worker.id, absl::StrCat(worker.id, " was silent for ",
                                          absl::FormatDuration(now - worker.last_heartbeat)));
   }
-  absl::MutexLock lock(&mutex_);
-  const Operation operation(this, OperationKind::kTick);
-  TickLocked(operation.now());
-  ShowMetrics(operation.now());
+  {
+    absl::MutexLock lock(&mutex_);
+    const Operation operation(this, OperationKind::kTick);
+    TickLocked(operation.now());
+    ShowMetrics(operation.now());
+  }
+  WriteResults();
 }
 
 void Coordinator::TickLocked(absl::Time now) {

@@ -106,6 +106,9 @@ class Coordinator {
                       absl::Time polled_at);
   void OnReplayStats(const std::string& job_id, const v1::GetReplayStatsResponse& stats);
 
+  // The results of a job of kind eval are in its output folder, or can't be.
+  void OnResultsWritten(const std::string& job_id, const absl::Status& status);
+
   // Reads the snapshot, carries out what the log holds behind it, and gives running leases and
   // workers a full new term. Call once, before anything else. DATA_LOSS when the log leads to other
   // jobs than it did.
@@ -171,6 +174,7 @@ class Coordinator {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::Assignment AssignmentFor(const Worker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ShowMetrics(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteResults() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
   const Deps deps_;

@@ -336,6 +336,10 @@ absl::Status Coordinator::Repeat(const LoggedOperation& operation) {
     case OperationKind::kRestore:
       OnRestored(operation.text);
       break;
+    case OperationKind::kResultsWritten:
+      OnResultsWritten(operation.name, absl::Status(static_cast<absl::StatusCode>(operation.number),
+                                                    operation.text));
+      break;
     default:
       return absl::DataLossError(
           absl::StrCat("operation of unknown kind ", static_cast<int>(operation.kind)));

@@ -15,6 +15,7 @@
 #include "common/wire/job_codec.h"
 #include "services/coordinator/coordinator.h"
 #include "services/coordinator/data_path.h"
+#include "services/coordinator/evaluation_results.h"
 #include "services/coordinator/job_sizes.h"
 #include "services/coordinator/vocabulary.h"
 
@@ -38,6 +39,12 @@ absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prom
     DTRPO_ASSIGN_OR_RETURN(
         prompts,
         base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, check), "data.prompts"));
+  }
+  if (spec.kind == job::JobKind::kEval) {
+    DTRPO_RETURN_IF_ERROR(CheckResults(spec, deps_.files));
+    DTRPO_ASSIGN_OR_RETURN(
+        heldout, base::Annotate(ReadQuestionFile(deps_.files, spec, check), "data.heldout"));
+    return absl::OkStatus();
   }
   if (spec.data.heldout.empty()) return absl::OkStatus();
   DTRPO_ASSIGN_OR_RETURN(

@@ -4,8 +4,35 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/evaluation/run_summary.h"
 
 namespace dtrpo::coordinator {
+namespace {
+
+// What a sample of a job of kind eval holds; nothing when one of the lines can't be read.
+std::vector<evaluation::JudgedAnswer> AnswersIn(const v1::EvaluationSample& sample) {
+  std::vector<evaluation::JudgedAnswer> answers;
+  for (absl::string_view line : absl::StrSplit(sample.answer(), '\n', absl::SkipEmpty())) {
+    absl::StatusOr<evaluation::JudgedAnswer> answer = evaluation::ParseAnswer(line);
+    if (!answer.ok()) return {};
+    answers.push_back(*std::move(answer));
+  }
+  return answers;
+}
+
+v1::EvaluationSample Shown(const v1::EvaluationSample& sample) {
+  v1::EvaluationSample shown;
+  const std::vector<evaluation::JudgedAnswer> answers = AnswersIn(sample);
+  if (answers.empty()) return shown;
+  shown.set_prompt(answers.front().question);
+  shown.set_answer(answers.front().answer);
+  shown.set_expected(answers.front().expected);
+  shown.set_correct(answers.front().correct);
+  return shown;
+}
+
+}  // namespace
 
 void Evaluations::Begin(int64_t version, int64_t step, absl::Time now) {
   if (options_.prompts == 0 || evaluations_.count(version) > 0) return;
@@ -44,8 +71,8 @@ std::vector<EvaluationLease> Evaluations::Lease(absl::Time now, absl::string_vie
       prompt.lease_id = absl::StrCat("e", next_lease_++);
       prompt.worker_id = std::string(worker_id);
       prompt.expires = now + options_.lease;
-      leases.push_back(
-          {prompt.lease_id, version, index, prompt.failures, KeepsSample(index), prompt.expires});
+      leases.push_back({prompt.lease_id, version, index, prompt.failures,
+                        options_.keep_answers || KeepsSample(index), prompt.expires});
     }
     if (!leases.empty())
       break;  // one version a call: the worker samples them with one set of weights
@@ -63,12 +90,18 @@ bool Evaluations::Report(const v1::PromptResult& result, absl::Time now) {
   if (prompt.state == Prompt::kDone) return false;
 
   v1::EvaluationRecord& record = evaluation.record;
-  if (result.outcome() == v1::PromptResult::EVALUATED) {
+  const bool evaluated = result.outcome() == v1::PromptResult::EVALUATED;
+  // From a program that doesn't know this kind of job.
+  const bool incomplete =
+      evaluated && options_.keep_answers &&
+      AnswersIn(result.sample()).size() != static_cast<size_t>(options_.samples);
+  if (evaluated && !incomplete) {
     // Valid whoever made it: a finished answer at these weights is what was asked for.
     if (prompt.state == Prompt::kWaiting) std::erase(evaluation.waiting, index);
     prompt.state = Prompt::kDone;
-    record.set_correct(record.correct() + (result.correct() > 0 ? 1 : 0));
-    record.set_total(record.total() + 1);
+    record.set_correct(record.correct() +
+                       std::clamp<int64_t>(result.correct(), 0, options_.samples));
+    record.set_total(record.total() + options_.samples);
     evaluation.tokens += result.tokens();
     evaluation.forwards += result.forwards();
     if (evaluation.forwards > 0) {
@@ -79,7 +112,7 @@ bool Evaluations::Report(const v1::PromptResult& result, absl::Time now) {
   } else {
     // These free a lease, so they count only for the one that is running.
     if (prompt.state != Prompt::kLeased || prompt.lease_id != result.lease_id()) return false;
-    const bool failed = result.outcome() == v1::PromptResult::FAILED;
+    const bool failed = incomplete || result.outcome() == v1::PromptResult::FAILED;
     if (failed && ++prompt.failures >= options_.max_failures) {
       prompt.state = Prompt::kDone;
       record.set_failed(record.failed() + 1);
@@ -186,9 +219,45 @@ std::vector<v1::EvaluationRecord> Evaluations::Records() const {
   std::vector<v1::EvaluationRecord> records;
   for (const auto& [version, evaluation] : evaluations_) {
     records.push_back(evaluation.record);
-    for (const auto& [index, sample] : evaluation.samples) *records.back().add_samples() = sample;
+    for (const auto& [index, sample] : evaluation.samples) {
+      if (!options_.keep_answers) {
+        *records.back().add_samples() = sample;
+      } else if (KeepsSample(index)) {
+        *records.back().add_samples() = Shown(sample);
+      }
+    }
   }
   return records;
+}
+
+std::vector<evaluation::JudgedAnswer> Evaluations::Answers() const {
+  std::vector<evaluation::JudgedAnswer> all;
+  for (const auto& [version, evaluation] : evaluations_) {
+    for (const auto& [index, sample] : evaluation.samples) {
+      for (evaluation::JudgedAnswer& answer : AnswersIn(sample)) all.push_back(std::move(answer));
+    }
+  }
+  return all;
+}
+
+void Evaluations::ForgetAnswers() {
+  for (auto& [version, evaluation] : evaluations_) {
+    std::erase_if(evaluation.samples,
+                  [&](const auto& sample) { return !KeepsSample(sample.first); });
+  }
+}
+
+void Evaluations::AddEstimates(v1::EvaluationRecord& record) const {
+  const std::vector<evaluation::QuestionScore> scores = evaluation::ScoreQuestions(Answers());
+  for (const evaluation::PassEstimate& pass : evaluation::EstimatePass(scores, options_.pass_k)) {
+    v1::EvaluationEstimate& estimate = *record.add_estimates();
+    estimate.set_category(pass.category);
+    estimate.set_k(pass.k);
+    estimate.set_value(pass.estimate.value);
+    estimate.set_low(pass.estimate.low);
+    estimate.set_high(pass.estimate.high);
+    estimate.set_questions(pass.questions);
+  }
 }
 
 bool Evaluations::KeepsSample(int64_t prompt) const {
@@ -206,8 +275,14 @@ void Evaluations::Wait(Evaluation& evaluation, int64_t prompt) {
 
 void Evaluations::CompleteIfDone(Evaluation& evaluation, absl::Time now) {
   v1::EvaluationRecord& record = evaluation.record;
-  if (record.total() + record.failed() < record.prompts()) return;
+  if (record.total() / options_.samples + record.failed() < record.prompts()) return;
   record.set_complete(true);
+  if (options_.keep_answers) {
+    record.set_tokens(evaluation.tokens);
+    record.set_forwards(evaluation.forwards);
+    record.set_answered(record.total() / options_.samples);
+    AddEstimates(record);
+  }
   record.set_unix_ms(absl::ToUnixMillis(now));
   evaluation.prompts.clear();
   evaluation.prompts.shrink_to_fit();

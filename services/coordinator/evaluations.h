@@ -4,6 +4,10 @@
 // training, then every N versions, then the final one. Rollouts that hold the version lease the
 // prompts and report whether the answer was right; the first report about a prompt counts. An
 // evaluation whose weights nobody holds any more is given up, visibly.
+//
+// A job of kind eval has one evaluation, at version 0, and keeps every answer until its results are
+// written. Each report's sample then holds all answers to the question in `answer`, as lines of
+// results.jsonl (common/evaluation/answer.h).
 #pragma once
 
 #include <cstdint>
@@ -15,6 +19,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/evaluation/answer.h"
 #include "proto/dtrpo/v1/coordinator.pb.h"
 
 namespace dtrpo::coordinator {
@@ -39,6 +44,10 @@ class Evaluations {
     // The version is held by nobody for so long; ten times as long while no rollout holds anything
     // (they are loading).
     absl::Duration give_up_after = absl::Minutes(1);
+    // Of a job of kind eval:
+    bool keep_answers = false;
+    int32_t samples = 1;  // answers to each question
+    std::vector<int32_t> pass_k = {1};
   };
   explicit Evaluations(const Options& options) : options_(options) {}
 
@@ -81,6 +90,10 @@ class Evaluations {
   std::vector<int64_t> UnfinishedSteps() const;
   // By version.
   std::vector<v1::EvaluationRecord> Records() const;
+  // keep_answers: of all questions that didn't fail, in their order.
+  std::vector<evaluation::JudgedAnswer> Answers() const;
+  // All but those that are shown.
+  void ForgetAnswers();
 
   template <typename Archive>
   void Kept(Archive& archive) {
@@ -118,6 +131,7 @@ class Evaluations {
   };
 
   bool KeepsSample(int64_t prompt) const;
+  void AddEstimates(v1::EvaluationRecord& record) const;
   static void Wait(Evaluation& evaluation, int64_t prompt);
   void CompleteIfDone(Evaluation& evaluation, absl::Time now);
 

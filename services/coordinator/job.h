@@ -28,6 +28,9 @@
 //   8. The learner gave up, the attempts are used up, or the data gives no pairs.
 //   9. A client asks. Checkpoints stay, everything else of the job is deleted.
 //
+// A job of kind eval needs rollouts only: 2 waits for one, there are no other attempts (3 and 4 are
+// as above), and 7 is when its results are written.
+//
 // A client may also end the attempt, so that another one begins from an earlier checkpoint: 5, but
 // not counted against the attempts that failures may use up.
 #pragma once

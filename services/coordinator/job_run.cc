@@ -30,6 +30,8 @@ PromptLedger::Options LedgerOptions(const job::JobSpec& spec, size_t prompts,
 
 Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
                                        const JobRun::Options& options) {
+  // Such a job waits for rollouts, as it has nothing else to do.
+  const bool evaluates = spec.kind == job::JobKind::kEval;
   int64_t prompts = static_cast<int64_t>(heldout);
   if (spec.evaluation.max_prompts > 0) {
     prompts = std::min<int64_t>(prompts, spec.evaluation.max_prompts);
@@ -39,7 +41,10 @@ Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
           .show_samples = spec.evaluation.show_samples,
           .lease = options.lease,
           .max_failures = options.max_prompt_attempts,
-          .give_up_after = options.evaluation_give_up_after};
+          .give_up_after = evaluates ? absl::InfiniteDuration() : options.evaluation_give_up_after,
+          .keep_answers = evaluates,
+          .samples = spec.evaluation.samples,
+          .pass_k = spec.evaluation.pass_k};
 }
 
 JobCheckpoints::Options CheckpointOptions(const job::JobSpec& spec) {
@@ -74,8 +79,10 @@ JobRun::JobRun(std::string id, job::JobSpec spec, PromptLines prompts, PromptLin
       submitted_(now) {
   if (!spec_.data.pairs.empty()) pairs_.emplace();
   events_.Add(now, "state",
-              absl::StrCat("submitted: ", spec_.training.steps, " steps, ", prompts_.size(),
-                           " prompts, ", heldout_.size(), " held out"));
+              OnlyEvaluates()
+                  ? absl::StrCat("submitted: ", heldout_.size(), " questions")
+                  : absl::StrCat("submitted: ", spec_.training.steps, " steps, ", prompts_.size(),
+                                 " prompts, ", heldout_.size(), " held out"));
 }
 
 // ------------------------------------------------------------------ time passes
@@ -102,9 +109,10 @@ void JobRun::Explain(const std::string& reason, absl::Time now) {
 
 std::string JobRun::Missing(const WorkerRegistry& workers, absl::Time now) const {
   std::vector<std::string> missing;
-  if (replay_ != ReplayState::kOpen) missing.push_back("the replay store to open the job");
+  if (!OnlyEvaluates() && replay_ != ReplayState::kOpen)
+    missing.push_back("the replay store to open the job");
   for (const char* role : {kLearner, kRollout, kReference}) {
-    if (role == kRollout && !NeedsRollouts()) continue;
+    if (role == kRollout ? !NeedsRollouts() : OnlyEvaluates()) continue;
     if (role == kLearner) {
       // A gang of fewer than wanted still runs.
       if (gang_.empty() && gang_.Candidates(workers, now).empty()) {
@@ -118,13 +126,17 @@ std::string JobRun::Missing(const WorkerRegistry& workers, absl::Time now) const
 }
 
 void JobRun::Grant(const std::vector<const Worker*>& learners, absl::Time now) {
-  gang_.Form(learners);
+  if (!OnlyEvaluates()) gang_.Form(learners);
   job_.GrantLearner();
   if (job_.attempt() == 1) {
     started_ = now;
     evaluations_.Begin(0, 0, now);
   }
   Changed();
+  if (OnlyEvaluates()) {
+    events_.Add(now, "attempt", absl::StrCat("the questions are handed out: ", heldout_.size()));
+    return;
+  }
   const int64_t step = checkpoints_.newest().step;
   events_.Add(
       now, "attempt",
@@ -175,6 +187,7 @@ void JobRun::AdvanceRunning(const WorkerRegistry& workers, absl::Time now) {
                  absl::StrCat("version ", version, " given up: no rollout holds its weights"));
     Changed();
   }
+  if (OnlyEvaluates()) return AdvanceEvaluation(workers, now);
   if (ledger_.prompts_without_pair() >= spec_.training.max_prompts_without_pair) {
     job_.Fail(absl::StrCat(
         ledger_.prompts_without_pair(),
@@ -340,8 +353,8 @@ void JobRun::ReleaseLost(const std::string& worker_id) {
 std::vector<v1::PromptLease> JobRun::LeaseTraining(const v1::LeasePromptsRequest& request,
                                                    absl::Time now, std::string& reason) {
   std::vector<v1::PromptLease> leases;
-  if (training_finished_) {
-    reason = "training has ended";
+  if (OnlyEvaluates() || training_finished_) {
+    reason = OnlyEvaluates() ? "every question is handed out" : "training has ended";
     return leases;
   }
   const int64_t lag = versions_.newest() - request.version();

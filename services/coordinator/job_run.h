@@ -20,6 +20,7 @@
 #include "proto/dtrpo/v1/coordinator.pb.h"
 #include "proto/dtrpo/v1/replay.pb.h"
 #include "services/coordinator/coordinator_metrics.h"
+#include "services/coordinator/evaluation_results.h"
 #include "services/coordinator/evaluations.h"
 #include "services/coordinator/job.h"
 #include "services/coordinator/job_checkpoints.h"
@@ -141,6 +142,10 @@ class JobRun {
   v1::JobStatus Status(absl::Time now, int64_t steps_after) const;  // steps_after < 0: no steps
   void Show(const CoordinatorMetrics& metrics, absl::Time now) const;
   bool training_finished() const { return training_finished_; }
+  // A job of kind eval whose questions are all done, so that its results can be written.
+  bool HasResults() const;
+  EvaluationResults Results() const;  // REQUIRES: HasResults()
+  void OnResultsWritten(const absl::Status& status, absl::Time now);
   bool WantsReplayStats() const { return replay_ == ReplayState::kOpen && !final(); }
 
   // See kept_state.h. Not kept: prompts_, heldout_ (bodies of the log), given_up_ (empty between
@@ -174,12 +179,14 @@ class JobRun {
   std::string Missing(const WorkerRegistry& workers, absl::Time now) const;
   void AdvanceRunning(const WorkerRegistry& workers, absl::Time now);
   void SucceedIfComplete(absl::Time now);
+  void AdvanceEvaluation(const WorkerRegistry& workers, absl::Time now);
   void ReleaseLost(const std::string& worker_id);
   std::vector<v1::PromptLease> LeaseTraining(const v1::LeasePromptsRequest& request, absl::Time now,
                                              std::string& reason);
   void CountTraining(const v1::PromptResult& result, absl::Time now);
   int64_t AdmittedPairs() const;
   // Of the job's data: does it need rollouts, and has each kind of pairs come to its end?
+  bool OnlyEvaluates() const { return spec_.kind == job::JobKind::kEval; }
   bool NeedsRollouts() const { return !spec_.data.prompts.empty() || !spec_.data.heldout.empty(); }
   bool PromptsEnded() const { return ledger_.closed(); }
   bool ImportEnded() const { return !pairs_.has_value() || pairs_->all_imported(); }

@@ -78,7 +78,7 @@ void JobRun::OnEvaluated(const v1::EvaluationRecord& record, absl::Time now) {
   if (record.total() > 0) {
     const double accuracy =
         static_cast<double>(record.correct()) / static_cast<double>(record.total());
-    const bool better = checkpoints_.OnEvaluated(record.step(), accuracy);
+    const bool better = !OnlyEvaluates() && checkpoints_.OnEvaluated(record.step(), accuracy);
     absl::StrAppendFormat(&text, " (%.1f %%)%s", 100 * accuracy, better ? ", the best so far" : "");
   }
   events_.Add(now, "evaluation", text);

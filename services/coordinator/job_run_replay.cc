@@ -52,6 +52,7 @@ v1::ReplayJobOptions OptionsOf(const job::JobSpec& spec) {
 ReplayWork JobRun::DesiredReplayWork() const {
   ReplayWork work;
   work.job_id = id_;
+  if (OnlyEvaluates()) return work;
   if (final()) {
     // Also a job that never opened: the store then refuses inserts that are still under way.
     work.close = replay_ != ReplayState::kClosed;

@@ -35,6 +35,7 @@ enum class OperationKind : uint8_t {
   kReplayStats = 18,
   kRestore = 19,  // leases get a full new term; text: why, empty when it was started again
   kRollBackJob = 20,
+  kResultsWritten = 21,  // number: status code, text: its message
 };
 
 struct LoggedOperation {

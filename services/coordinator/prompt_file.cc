@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/evaluation/question.h"
 #include "common/text/prompt_encoder.h"
 #include "common/text/prompt_file.h"
 
@@ -30,14 +31,22 @@ absl::StatusOr<PromptCheck> MakePromptCheck(const job::JobSpec& spec) {
   });
 }
 
-absl::StatusOr<PromptLines> ReadPromptFile(base::FileSystem* files, const std::string& path,
-                                           const PromptCheck& check) {
+namespace {
+
+absl::StatusOr<std::string> ReadBounded(base::FileSystem* files, const std::string& path) {
   DTRPO_ASSIGN_OR_RETURN(const uint64_t size, files->FileSizeBytes(path));
   if (size > kMaxPromptFileBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": larger than ", kMaxPromptFileBytes, " bytes"));
   }
-  DTRPO_ASSIGN_OR_RETURN(const std::string content, files->Read(path));
+  return files->Read(path);
+}
+
+}  // namespace
+
+absl::StatusOr<PromptLines> ReadPromptFile(base::FileSystem* files, const std::string& path,
+                                           const PromptCheck& check) {
+  DTRPO_ASSIGN_OR_RETURN(const std::string content, ReadBounded(files, path));
   PromptLines lines;
   absl::string_view rest = content;
   for (int64_t number = 1; !rest.empty(); ++number) {
@@ -53,6 +62,30 @@ absl::StatusOr<PromptLines> ReadPromptFile(base::FileSystem* files, const std::s
     lines.emplace_back(line);
   }
   if (lines.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": holds no prompt"));
+  return lines;
+}
+
+absl::StatusOr<PromptLines> ReadQuestionFile(base::FileSystem* files, const job::JobSpec& spec,
+                                             const PromptCheck& check) {
+  evaluation::QuestionOptions options;
+  options.layout = spec.evaluation.layout;
+  options.answer_field = spec.data.answer_field;
+  options.seed = spec.seed;
+  if (const std::string& path = spec.evaluation.prompt_template; !path.empty()) {
+    DTRPO_ASSIGN_OR_RETURN(options.prompt_template,
+                           base::Annotate(ReadBounded(files, path), "evaluation.template"));
+  }
+  const std::string& path = spec.data.heldout;
+  DTRPO_ASSIGN_OR_RETURN(const std::string content, ReadBounded(files, path));
+  DTRPO_ASSIGN_OR_RETURN(std::vector<evaluation::Question> questions,
+                         evaluation::ReadQuestions(content, path, options));
+  PromptLines lines;
+  for (evaluation::Question& question :
+       evaluation::SpreadEvenly(std::move(questions), spec.evaluation.max_prompts)) {
+    DTRPO_RETURN_IF_ERROR(
+        base::Annotate(check(question.line), path, ": question '", question.id, "'"));
+    lines.push_back(std::move(question.line));
+  }
   return lines;
 }
 

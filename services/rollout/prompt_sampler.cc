@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/evaluation/question.h"
+#include "common/evaluation/sampled_answer.h"
 #include "common/job/reward_terms.h"
 #include "common/trajectory/block_layout.h"
 #include "common/trajectory/ids.h"
@@ -42,6 +44,15 @@ absl::Span<const int32_t> AnswerTokens(const trajectory::Trajectory& t) {
   return absl::MakeConstSpan(t.response_tokens).subspan(0, targets - (Finished(t) ? 1 : 0));
 }
 
+std::vector<reward::Term> TermsOf(const job::JobSpec& spec) {
+  if (spec.kind != job::JobKind::kEval) return job::RewardTerms(spec.reward);
+  const std::string verifier = spec.evaluation.verifier.empty()
+                                   ? evaluation::DefaultVerifier(spec.evaluation.layout)
+                                   : spec.evaluation.verifier;
+  if (verifier.empty()) return job::RewardTerms(spec.reward);
+  return {{verifier, 1}};
+}
+
 }  // namespace
 
 trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool evaluate) {
@@ -58,7 +69,7 @@ trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool
   if (sampling.greedy_first_token) parameters.first_token = trajectory::FirstToken::kGreedy;
   if (evaluate) {
     if (!spec.evaluation.unmask.empty()) parameters.unmask = spec.evaluation.unmask;
-    parameters.temperature = 0;
+    parameters.temperature = spec.evaluation.temperature;
   }
   return parameters;
 }
@@ -84,7 +95,7 @@ absl::StatusOr<std::unique_ptr<PromptSampler>> PromptSampler::Create(
   DTRPO_ASSIGN_OR_RETURN(text::PromptEncoder encoder,
                          text::PromptEncoder::Load(spec.model.path, spec.data.apply_chat_template));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Judge> judge,
-                         reward::Judge::Create(job::RewardTerms(spec.reward), service));
+                         reward::Judge::Create(TermsOf(spec), service));
   return std::unique_ptr<PromptSampler>(new PromptSampler(
       std::move(job_id), spec, descriptor, batch, std::move(encoder), std::move(judge), metrics));
 }
@@ -121,7 +132,9 @@ absl::StatusOr<SampledPrompts> PromptSampler::Sample(const model::Transformer& p
     if (!prompt.ok()) continue;
     sampled.prompts[i] = *std::move(prompt);
     for (int32_t sample = 0; sample < SamplesOf(tasks[i]); ++sample) {
-      const std::string id = TrajectoryId(tasks[i], version, sample);
+      // As `dtrpo eval` names them: the same seeds, so the same answers.
+      const std::string id = OnlyEvaluates() ? evaluation::AnswerName(sampled.prompts[i].id, sample)
+                                             : TrajectoryId(tasks[i], version, sample);
       requests.push_back(
           {id, sampled.prompts[i].tokens, trajectory::TrajectorySeed(spec_.seed, id)});
     }
@@ -219,6 +232,12 @@ absl::Status PromptSampler::Finish(const PromptTask& task, const std::string& ex
     judged.push_back(std::move(t));
   }
   if (absl::IsCancelled(failure) || judged.size() < (task.evaluate ? 1 : 2)) return failure;
+  if (OnlyEvaluates()) {
+    DTRPO_RETURN_IF_ERROR(failure);
+    result.correct = result.right_samples == result.samples;
+    DTRPO_ASSIGN_OR_RETURN(result.kept.answer, ResultLines(task, judged, right));
+    return absl::OkStatus();
+  }
   if (task.evaluate) {
     const trajectory::Trajectory& t = judged.front();
     result.correct = right.front();
@@ -239,6 +258,24 @@ absl::Status PromptSampler::Finish(const PromptTask& task, const std::string& ex
                             .rejected = judged[choice.rejected]});
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> PromptSampler::ResultLines(
+    const PromptTask& task, const std::vector<trajectory::Trajectory>& answers,
+    const std::vector<bool>& right) const {
+  DTRPO_ASSIGN_OR_RETURN(const evaluation::Question question,
+                         evaluation::ParseQuestionLine(task.prompt_json, spec_.data.answer_field));
+  const std::string unmask = SamplerParametersOf(spec_, /*evaluate=*/true).unmask;
+  std::string lines;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    DTRPO_ASSIGN_OR_RETURN(evaluation::JudgedAnswer answer,
+                           evaluation::DescribeAnswer(answers[i], *encoder_));
+    evaluation::FillQuestion(question, static_cast<int32_t>(i), unmask, answer);
+    answer.correct = right[i];
+    answer.reason = answers[i].reward_reason;
+    lines += evaluation::ToJsonLine(answer);
+  }
+  return lines;
 }
 
 absl::StatusOr<std::vector<std::string>> PromptSampler::Denoising(

@@ -29,7 +29,9 @@
 namespace dtrpo::rollout {
 
 struct PromptTask {
-  bool evaluate = false;  // one greedy answer, judged; else G samples and their pairs
+  // One greedy answer, judged (of a job of kind eval: as many as it says); else G samples and their
+  // pairs.
+  bool evaluate = false;
   int64_t epoch = 0;
   int64_t prompt_index = 0;
   int32_t prompt_attempt = 0;
@@ -39,6 +41,7 @@ struct PromptTask {
 
 struct KeptSample {
   std::string prompt, answer, expected;
+  // Of a job of kind eval only `answer` is set: all answers, as lines of results.jsonl.
   std::vector<std::string> denoising;  // the answer's canvas after each step; masks as kMaskSign
 };
 
@@ -52,7 +55,7 @@ struct PromptResult {
   int64_t tokens = 0;          // targets of all samples
   int64_t forwards = 0;        // its sequences' share of forwards (NFE)
   double reward_sum = 0;
-  bool correct = false;  // evaluate
+  bool correct = false;  // evaluate: all of them
   KeptSample kept;       // keep_sample
 };
 
@@ -66,7 +69,7 @@ struct SampledPrompts {
 
 inline constexpr char kMaskSign[] = "░";
 
-// How the job's prompts are sampled; evaluations greedily.
+// How the job's prompts are sampled; evaluations during training greedily.
 trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool evaluate);
 
 // What shares the engine's forwards and its cache.
@@ -106,13 +109,18 @@ class PromptSampler {
 
   diffusion::SamplerOptions Options(bool evaluate, int64_t version) const;
   int32_t SamplesOf(const PromptTask& task) const {
-    return task.evaluate ? 1 : spec_.sampling.samples_per_prompt;
+    return task.evaluate ? spec_.evaluation.samples : spec_.sampling.samples_per_prompt;
   }
+  bool OnlyEvaluates() const { return spec_.kind == job::JobKind::kEval; }
   std::string TrajectoryId(const PromptTask& task, int64_t version, int32_t sample) const;
   // Takes the judgements, from `next` on, of one prompt's samples, and builds its pairs.
   absl::Status Finish(const PromptTask& task, const std::string& expected,
                       std::vector<trajectory::Trajectory> samples,
                       reward::Judgements::iterator& next, PromptResult& result) const;
+  // The line of results.jsonl for each answer.
+  absl::StatusOr<std::string> ResultLines(const PromptTask& task,
+                                          const std::vector<trajectory::Trajectory>& answers,
+                                          const std::vector<bool>& right) const;
   absl::StatusOr<std::vector<std::string>> Denoising(const trajectory::Trajectory& t) const;
 
   const std::string job_id_;

@@ -103,10 +103,12 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   client.target = "replay";
   client.waits = deps_.waits;
   client.stop = &stop_;
-  DTRPO_ASSIGN_OR_RETURN(
-      session->replay,
-      wire::ConnectReplay(*deps_.channels, {assignment.replay().begin(), assignment.replay().end()},
-                          client));
+  if (spec.kind == job::JobKind::kTrain) {
+    DTRPO_ASSIGN_OR_RETURN(
+        session->replay,
+        wire::ConnectReplay(*deps_.channels,
+                            {assignment.replay().begin(), assignment.replay().end()}, client));
+  }
 
   DTRPO_ASSIGN_OR_RETURN(
       const checkpoint::CheckpointFolder folder,
@@ -199,7 +201,7 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
   done.set_failed_samples(result.failed_samples);
   done.set_sample_error(result.sample_error);
   if (lease.kind() == v1::EVALUATE) {
-    done.set_correct(result.correct);
+    done.set_correct(result.right_samples);
     if (lease.keep_sample()) {
       done.mutable_sample()->set_prompt(result.kept.prompt);
       done.mutable_sample()->set_answer(result.kept.answer);

@@ -61,8 +61,10 @@ std::string HeldOut(const v1::JobStatus& status) {
     absl::StrAppend(&text, " [", absl::StrJoin(curve.end() - shown, curve.end(), ""), "]");
   }
   if (running != nullptr && !wire::IsFinal(status.state())) {
-    absl::StrAppend(&text, text.empty() ? "" : " ", "(evaluating version ", running->version(),
-                    ": ", running->total() + running->failed(), "/", running->prompts(), ")");
+    absl::StrAppend(
+        &text, text.empty() ? "" : " ", "(evaluating version ", running->version(), ": ",
+        running->total() / std::max(1, status.spec().evaluation().samples()) + running->failed(),
+        "/", running->prompts(), ")");
   }
   return text.empty() ? "-" : text;
 }
@@ -237,6 +239,12 @@ std::string Details(const v1::JobStatus& status) {
          absl::StrFormat("%s (%d of %d right, %d failed, %.2f tokens per forward)%s",
                          Accuracy(record), record.correct(), record.total(), record.failed(),
                          record.tokens_per_forward(), record.complete() ? "" : ", not complete")});
+    for (const v1::EvaluationEstimate& pass : record.estimates()) {
+      rows.push_back(
+          {absl::StrCat("pass@", pass.k(), pass.category().empty() ? "" : " of ", pass.category()),
+           absl::StrFormat("%.4f [%.4f, %.4f] (%d questions)", pass.value(), pass.low(),
+                           pass.high(), pass.questions())});
+    }
   }
   for (const v1::PairEvaluation& record : status.pair_evaluations()) {
     rows.push_back({absl::StrCat("held-out pairs at step ", record.step()),

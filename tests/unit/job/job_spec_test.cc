@@ -148,12 +148,13 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
       {"evaluation.max_prompts", [](JobSpec& s) { s.evaluation.max_prompts = -1; }},
       {"evaluation.show_samples", [](JobSpec& s) { s.evaluation.show_samples = -1; }},
       {"evaluation.unmask", [](JobSpec& s) { s.evaluation.unmask = "steps:x"; }},
-      // Known, and not carried out by jobs yet.
-      {"kind",
+      {"data.heldout", [](JobSpec& s) { s.kind = JobKind::kEval; }},
+      {"data.prompts",
        [](JobSpec& s) {
          s.kind = JobKind::kEval;
          s.data.heldout = "questions.jsonl";
        }},
+      // For jobs of kind eval.
       {"evaluation.layout", [](JobSpec& s) { s.evaluation.layout = "gsm8k"; }},
       {"evaluation.template", [](JobSpec& s) { s.evaluation.prompt_template = "t.txt"; }},
       {"evaluation.samples",

@@ -8,7 +8,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "common/base/fake_metrics.h"
+#include "common/evaluation/answer.h"
 #include "tests/unit/rollout/unigram_checkpoint.h"
 
 namespace dtrpo::rollout {
@@ -154,6 +156,37 @@ TEST_F(PromptSamplerTest, AnEvaluationCountsAnAnswerThatStopsAndFits) {
   EXPECT_EQ(results[0].reward_sum, 1);
   EXPECT_FALSE(results[1].correct);
   EXPECT_EQ(results[0].tokens, 1);
+}
+
+// The name of an answer makes its seed, as in `dtrpo eval`: neither job nor attempt nor company do.
+TEST_F(PromptSamplerTest, AJobOfKindEvalGivesEachQuestionAllItsAnswersWhateverTheCompany) {
+  spec_.kind = job::JobKind::kEval;
+  spec_.evaluation.layout = "gsm8k";  // judged as a number
+  spec_.evaluation.samples = 4;
+  spec_.evaluation.temperature = 1;
+  const std::vector<PromptResult> together =
+      Run({Evaluate(1, "7"), Evaluate(2, "7.0"), Evaluate(3, "7")}, 0, /*batch_sequences=*/5);
+  PromptTask later = Evaluate(2, "7.0");
+  later.prompt_attempt = 9;
+  const std::vector<PromptResult> alone = Run({later}, 0);
+  ASSERT_TRUE(alone[0].status.ok()) << alone[0].status;
+  EXPECT_EQ(alone[0].samples, 4);
+  EXPECT_EQ(alone[0].kept.answer, together[1].kept.answer);
+  int64_t line = 0, right = 0;
+  for (absl::string_view text : absl::StrSplit(alone[0].kept.answer, '\n', absl::SkipEmpty())) {
+    const auto answer = evaluation::ParseAnswer(text);
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->id, "2");
+    EXPECT_EQ(answer->sample, line++);
+    EXPECT_EQ(answer->unmask, "steps:2");
+    EXPECT_EQ(answer->expected, "7.0");
+    EXPECT_EQ(answer->correct, answer->finished && answer->answer == "7");
+    right += answer->correct ? 1 : 0;
+  }
+  EXPECT_EQ(line, 4);
+  EXPECT_EQ(alone[0].right_samples, right);
+  spec_.seed = 6;
+  EXPECT_NE(Run({Evaluate(1, "7"), Evaluate(2, "7.0")})[1].kept.answer, alone[0].kept.answer);
 }
 
 TEST_F(PromptSamplerTest, ABadPromptFailsAloneAndSaysWhy) {
