@@ -154,6 +154,7 @@ INSTANTIATE_TEST_SUITE_P(By, LostRank, ::testing::Values(SIGKILL, SIGSTOP),
                          [](const auto& p) { return p.param == SIGKILL ? "kill" : "stop"; });
 
 TEST_P(LostRank, EndsTheOperationOfTheOthers) {
+  signal(SIGPIPE, SIG_IGN);  // as every service does (common/runtime/shutdown_signal.h)
   int fds[2];
   ASSERT_EQ(pipe(fds), 0);
   const pid_t child = Fork(fds[0]);
