@@ -11,6 +11,7 @@
 #include "common/rpc/channel_factory.h"
 #include "common/rpc/metadata.h"
 #include "common/wire/replay_client.h"
+#include "common/wire/replay_view_client.h"
 #include "proto/dtrpo/v1/replay.grpc.pb.h"
 #include "tests/benchmark/replay_backend.h"
 #include "tests/faults/replay_process.h"
@@ -53,7 +54,9 @@ class Writer : public ReplayWriter {
  public:
   Writer(const std::string& address, const BackendOptions& options, int index)
       : factory_({.identity = {.role = "rollout"}, .faults = {}}),
-        stub_(v1::ReplayService::NewStub(*factory_.Create(address))),
+        channel_(*factory_.Create(address)),
+        stub_(v1::ReplayService::NewStub(channel_)),
+        client_(wire::MakeReplayViewClient(channel_, {.target = "replay", .retry = {}})),
         next_prompt_(int64_t{index} << 32) {
     for (uint64_t i = 0; i < 16; ++i) {
       v1::InsertRequest& request = requests_.emplace_back();
@@ -88,25 +91,16 @@ class Writer : public ReplayWriter {
     return true;
   }
 
+  // By the client, which tries again what a busy disk refuses for now.
   bool InsertMany(int64_t calls, int items) override {
-    v1::InsertManyRequest request;
-    request.mutable_job()->set_job_id(kJob);
-    for (int i = 0; i < items; ++i) *request.add_inserts() = requests_[i % requests_.size()];
+    std::vector<v1::InsertRequest> prompts;
+    for (int i = 0; i < items; ++i) prompts.push_back(requests_[i % requests_.size()]);
     for (int64_t call = 0; call < calls; ++call) {
-      for (v1::InsertRequest& insert : *request.mutable_inserts()) {
-        insert.set_prompt_index(next_prompt_++);
-      }
-      grpc::ClientContext context;
-      context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Minutes(1)));
-      v1::InsertManyResponse response;
-      const grpc::Status status = stub_->InsertMany(&context, request, &response);
-      std::string failed = status.error_message();
-      for (const auto& result : response.results()) {
-        if (result.code() != 0) failed = result.message();
-        if (result.inserted().duplicate()) failed = "a duplicate";
-      }
-      if (!status.ok() || !failed.empty()) {
-        std::cerr << "insert many: " << failed << "\n";
+      for (v1::InsertRequest& prompt : prompts) prompt.set_prompt_index(next_prompt_++);
+      for (const auto& result :
+           client_->InsertMany(kJob, prompts, absl::Now() + absl::Minutes(1))) {
+        if (result.ok()) continue;
+        std::cerr << result.status() << "\n";
         return false;
       }
     }
@@ -122,7 +116,9 @@ class Writer : public ReplayWriter {
   };
 
   rpc::ChannelFactory factory_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::ReplayService::Stub> stub_;
+  const std::unique_ptr<wire::ReplayViewClient> client_;
   std::deque<v1::InsertRequest> requests_;
   int64_t next_prompt_;
 };
