@@ -9,8 +9,9 @@ A block of commands (indented, or between fences) stands below one of these comm
   <!-- not run: WHY -->
 
 `<!-- commands not run: WHY -->` speaks for all unmarked blocks of its page. Blocks are run by bash -e
-in an empty folder with the repository's examples/ and tools/python/ beside it and its programs in PATH
-(bin is their folder); `dtrpo up` takes a free port, and the coordinator's usual address is replaced.
+in an empty folder with the repository's examples/ and tools/python/ beside it, its programs and the
+Python that runs this script in PATH (bin is the programs' folder); `dtrpo up` takes a free port, and
+the coordinator's usual address is replaced.
 
 usage: docs_test.py REPOSITORY BIN_DIR [PAGE ...]   without BIN_DIR: checks the marks, runs nothing
 """
@@ -98,8 +99,9 @@ class Page:
         (folder / "tools").mkdir()
         for linked in ("examples", "tools/python"):
             (folder / linked).symlink_to(repository / linked)
+        python = pathlib.Path(sys.executable).parent
         self.environment = {
-            **os.environ, "bin": str(bin_dir), "PATH": f"{bin_dir}:{os.environ['PATH']}",
+            **os.environ, "bin": str(bin_dir), "PATH": f"{bin_dir}:{python}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1"}
 
     def run(self, block: Block) -> str:
