@@ -172,7 +172,7 @@ class DtrpoReplay : public ReplayBackend {
       : options_(options),
         process_(options.folder,
                  absl::StrCat("engine: rocksdb\npath: \"", options.folder, "/store\"\n"),
-                 "  max_threads: 160\n") {
+                 "  max_threads: 320\n") {
     const absl::Status started = process_.Start();
     DTRPO_CHECK(started.ok()) << started;
     v1::ReplayJobOptions job;
