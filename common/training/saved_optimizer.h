@@ -4,9 +4,9 @@
 // number reads it. One rank writes whole tensors into one file, several write their ranges into a
 // file each:
 //
-//   optimizer.safetensors                  "adamw.exp_avg.<name>"            [shape of the
-//   parameter] optimizer-00001-of-00002.safetensors   "adamw.exp_avg.<name>@0:96/160"   elements
-//   [0, 96) of 160 optimizer-00002-of-00002.safetensors   "adamw.exp_avg.<name>@96:160/160"
+//   optimizer.safetensors                  "adamw.exp_avg.<name>"            as the parameter
+//   optimizer-00001-of-00002.safetensors   "adamw.exp_avg.<name>@0:96/160"   [0, 96) of 160
+//   optimizer-00002-of-00002.safetensors   "adamw.exp_avg.<name>@96:160/160" [96, 160) of 160
 //
 // Each rank writes beside the others, nothing passes through one of them, and a reader maps the
 // files and copies what it owns.
