@@ -61,10 +61,13 @@ absl::StatusOr<v1::RegisterCheckpointResponse> JobRun::RegisterCheckpoint(
   if (request.path().empty()) {
     return absl::InvalidArgumentError(absl::StrCat("job ", id_, ": field path is empty"));
   }
+  const bool again = checkpoints_.newest().path == request.path();
   DTRPO_RETURN_IF_ERROR(base::Annotate(
       checkpoints_.Register(request.step(), request.path(), evaluations_.UnfinishedSteps(), now),
       "job ", id_));
-  events_.Add(now, "checkpoint", absl::StrCat("step ", request.step(), ": ", request.path()));
+  if (!again) {
+    events_.Add(now, "checkpoint", absl::StrCat("step ", request.step(), ": ", request.path()));
+  }
   Changed();
   v1::RegisterCheckpointResponse response;
   for (int64_t step : checkpoints_.KeptFolders()) response.add_keep_steps(step);

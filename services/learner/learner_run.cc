@@ -386,9 +386,7 @@ absl::Status LearnerRun::Run() {
   }
   absl::Status status = Load();
   if (status.ok()) status = PublishLoaded();
-  // The attempt before may have died between the checkpoint and this: then replay would soon form
-  // no more batches.
-  if (status.ok() && resumed_step_ > 0) status = Acknowledge();
+  if (status.ok() && resumed_step_ > 0) status = SettleResumed();
   if (status.ok()) status = Train();
   pairs_.reset();
   // The ranks have lost each other: an end of the attempt, not of the job.

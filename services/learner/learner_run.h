@@ -105,6 +105,8 @@ class LearnerRun {
   absl::Status Publish(int64_t version);
   absl::StatusOr<StepAnswer> Report(const training::StepOutcome& outcome);
   absl::Status Checkpoint();
+  absl::Status SettleCheckpoint(const std::string& path);
+  absl::Status SettleResumed();
   // The newest step's weights are evaluated, and the best ones are kept.
   bool WillBeEvaluated() const;
   std::string checkpoints_folder() const;

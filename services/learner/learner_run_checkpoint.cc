@@ -30,8 +30,8 @@ absl::Status LearnerRun::Checkpoint() {
   if (step_ == checkpointed_step_) return absl::OkStatus();
   checkpoint_asked_ = false;
   const absl::Time started = deps_.clock->Now();
-  checkpoint::CheckpointRoot root(deps_.files, checkpoints_folder());
-  const std::string path = root.PathOf(step_);
+  const std::string path =
+      checkpoint::CheckpointRoot(deps_.files, checkpoints_folder()).PathOf(step_);
   if (deps_.group != nullptr) {
     // Every part is durable before the leader makes them one checkpoint.
     if (!leads()) {
@@ -56,6 +56,16 @@ absl::Status LearnerRun::Checkpoint() {
        .adapter_only = options_.spec.training.lora.save == "adapter",
        .sharded = trainer_->sharded_optimizer()}));
   DTRPO_FAULT_POINT("learner.checkpoint_written");
+  const absl::Time written = deps_.clock->Now();
+  deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(written - started));
+  deps_.metrics->checkpoint_time->Set(absl::ToDoubleSeconds(written - absl::UnixEpoch()));
+  base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step_}, {"path", path}});
+  return SettleCheckpoint(path);
+}
+
+// What follows a durable checkpoint. Each part may be done again.
+absl::Status LearnerRun::SettleCheckpoint(const std::string& path) {
+  checkpoint::CheckpointRoot root(deps_.files, checkpoints_folder());
   std::vector<int64_t> kept;
   DTRPO_RETURN_IF_ERROR(Persist(absl::StrCat("registration of checkpoint ", step_), "coordinator",
                                 [&](absl::Time deadline) -> absl::Status {
@@ -70,12 +80,17 @@ absl::Status LearnerRun::Checkpoint() {
   DTRPO_FAULT_POINT("learner.after_acknowledge");
   checkpointed_step_ = step_;
   checkpoint_path_ = path;
-  const absl::Time written = deps_.clock->Now();
-  deps_.metrics->checkpoint_seconds->Observe(absl::ToDoubleSeconds(written - started));
-  deps_.metrics->checkpoint_time->Set(absl::ToDoubleSeconds(written - absl::UnixEpoch()));
-  base::LogInfo("checkpoint", {{"job", options_.job_id}, {"step", step_}, {"path", path}});
   DTRPO_RETURN_IF_ERROR(EvaluatePairs());
   return root.Prune(std::max(1, options_.spec.training.keep_checkpoints), kept).status();
+}
+
+// The attempt before may have died between the checkpoint and any of these: replay would soon form
+// no more batches, and the oldest checkpoint would stay for ever when no step is left.
+absl::Status LearnerRun::SettleResumed() {
+  const std::string path =
+      checkpoint::CheckpointRoot(deps_.files, checkpoints_folder()).PathOf(step_);
+  const bool own = leads() && path == options_.resume_checkpoint;  // not after a rollback
+  return own ? SettleCheckpoint(path) : Acknowledge();
 }
 
 }  // namespace dtrpo::learner

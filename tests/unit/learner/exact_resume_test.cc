@@ -143,10 +143,11 @@ class ExactResumeTest : public ::testing::TestWithParam<const char*> {
 TEST_P(ExactResumeTest, KilledAtEachNamedPlaceItGoesOnAsIfNothingHadHappened) {
   const std::string undisturbed = Undisturbed();
   ASSERT_FALSE(HasFailure());
-  for (const char* fault : {"checkpoint.while_writing:kill@9", "checkpoint.before_marker:kill@2",
-                            "checkpoint.before_rename:kill@3", "learner.checkpoint_written:kill@2",
-                            "learner.before_latest:kill@3", "learner.before_acknowledge:kill@2",
-                            "learner.after_acknowledge:kill@3"}) {
+  for (const char* fault :
+       {"checkpoint.while_writing:kill@9", "checkpoint.before_marker:kill@2",
+        "checkpoint.before_rename:kill@3", "learner.checkpoint_written:kill@2",
+        "learner.before_latest:kill@3", "learner.before_acknowledge:kill@2",
+        "learner.after_acknowledge:kill@3", "learner.after_acknowledge:kill@5"}) {
     SCOPED_TRACE(fault);
     const std::string folder = NewFolder(fault);
     // Only the armed place kills: that it died shows that it was there.
