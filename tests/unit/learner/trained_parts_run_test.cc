@@ -6,9 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/fake_metrics.h"
-#include "services/learner/learner_run.h"
-#include "tests/unit/learner/fake_peers.h"
+#include "tests/unit/learner/learner_run_fixture.h"
 
 namespace dtrpo::learner {
 namespace {
@@ -18,58 +16,14 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class TrainedPartsRunTest : public ::testing::Test {
+class TrainedPartsRunTest : public LearnerRunTest {
  protected:
-  TrainedPartsRunTest() : folder_(support::TestFolder()), base_(folder_ + "/base") {
-    support::WriteTinyCheckpoint(base_);
-    spec_.model.path = base_;
-    spec_.output = folder_ + "/out";
-    spec_.training.steps = 5;
-    spec_.training.pairs_per_batch = 2;
-    spec_.training.learning_rate = 1e-3;
-    spec_.training.publish_every = 2;
-    spec_.training.checkpoint_every = 3;
-  }
+  TrainedPartsRunTest() { spec_.training.learning_rate = 1e-3; }
 
-  std::unique_ptr<FakePeers> MakePeers() const {
-    auto peers = std::make_unique<FakePeers>(support::LoadModel(base_));
-    peers->publish_every = spec_.training.publish_every;
-    return peers;
+  // To the job's end.
+  void Run(FakePeers& peers, const std::string& resume = "") {
+    EXPECT_TRUE(MakeRun(peers, resume, /*attempt=*/resume.empty() ? 1 : 2)->Run().ok());
   }
-
-  // To the job's end, or to a drain at step `stop`.
-  void Run(FakePeers& peers, const std::string& resume = "", int64_t stop = 0) {
-    LearnerRun run({.job_id = "job",
-                    .job_hash = "hash",
-                    .attempt = resume.empty() ? 1 : 2,
-                    .spec = spec_,
-                    .resume_checkpoint = resume},
-                   {.peers = &peers,
-                    .publish = [](const std::shared_ptr<const weights::Image>&) {},
-                    .files = base::PosixFileSystem(),
-                    .clock = base::RealClock(),
-                    .waits = &waits_,
-                    .metrics = &metrics_});
-    const std::string report = absl::StrCat("step ", stop, " at");
-    peers.on_call = [&](const std::string& call) {
-      if (stop > 0 && absl::StartsWith(call, report)) run.SetDesired(Desired::kDrain);
-      return absl::OkStatus();
-    };
-    EXPECT_TRUE(run.Run().ok());
-    peers.on_call = nullptr;
-  }
-
-  static std::string Read(const std::string& folder, const std::string& name) {
-    const auto content = base::PosixFileSystem()->Read(base::JoinPath(folder, name));
-    EXPECT_TRUE(content.ok()) << content.status();
-    return content.value_or("");
-  }
-
-  const std::string folder_, base_;
-  job::JobSpec spec_;
-  base::FakeMetrics registry_;
-  LearnerMetrics metrics_{&registry_};
-  base::WaitStateRegistry waits_;
 };
 
 // Adapters merged or alone, and a group of tensors: pushed alone, resumed to the last bit.
@@ -98,9 +52,7 @@ TEST_F(TrainedPartsRunTest, AJobOfTrainedPartsGoesOnToTheLastBitAndPushesThemAlo
       }
 
       spec_.output += "-stopped";
-      const auto peers = MakePeers();
-      Run(*peers, "", /*stop=*/2);
-      const std::string checkpoint = peers->last_checkpoint();
+      const std::string checkpoint = TrainUpTo(2, *MakePeers());
       const std::string weights =
           what == "adapter" ? "adapter_model.safetensors" : "model.safetensors";
       EXPECT_NE(Read(checkpoint, weights), Read(whole, weights));  // there is something to resume
@@ -118,9 +70,7 @@ TEST_F(TrainedPartsRunTest, AJobOfTrainedPartsGoesOnToTheLastBitAndPushesThemAlo
 
 TEST_F(TrainedPartsRunTest, ACheckpointOfOtherTrainedPartsIsRefusedWithWords) {
   spec_.training.lora = {.rank = 2, .alpha = 3, .targets = {"v_proj"}, .save = "merged"};
-  const auto first = MakePeers();
-  Run(*first, "", /*stop=*/1);
-  const std::string checkpoint = first->last_checkpoint();
+  const std::string checkpoint = TrainUpTo(1, *peers_);
   std::vector<std::pair<job::LoraSpec, std::string>> others;
   for (int i = 0; i < 3; ++i) others.emplace_back(spec_.training.lora, "");
   others[0].first.rank = 4;
