@@ -1,9 +1,12 @@
-"""Checks of deploy/ and docker/ that need no cluster and no container engine.
+"""Checks of deploy/ and docker/ that need no cluster and no container engine. PYTHONPATH has dtrpo_rewards.
 
 Usage: deploy_test.py BIN_DIR [unittest arguments]
 """
 
+import inspect
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,8 +14,11 @@ import unittest
 
 import kubernetes_validate
 import yaml
+from dtrpo_rewards import RewardServer
+from dtrpo_rewards.pool import Pool
 
-from rendered import CONFIG_FOLDER, OVERLAYS, ROLES, ROOT, Overlay, arguments_of, pod_of
+from rendered import (CONFIG_FOLDER, OVERLAYS, REWARD, ROLES, ROOT, Overlay, arguments_of, kustomize,
+                      pod_of)
 
 KUBERNETES = "1.36"
 DRAIN_GRACE_S = 2  # between a drain's deadline and the watchdog that ends the process
@@ -33,6 +39,17 @@ def print_config(program: str, arguments: list[str]) -> dict:
     if done.returncode != 0:
         raise AssertionError(f"{program} refuses its configuration: {done.stderr}")
     return yaml.safe_load(done.stdout)
+
+
+def list_rewards(command: list[str], folder: pathlib.Path) -> list[str]:
+    """The rewards that a service started so in `folder` would serve."""
+    if command[0] != "dtrpo-rewards":
+        raise AssertionError(f"runs {command[0]}")
+    done = subprocess.run([sys.executable, "-m", "dtrpo_rewards", *command[1:], "--list"], cwd=folder,
+                          capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"dtrpo-rewards refuses {command[1:]}: {done.stderr}")
+    return [line.split(":")[0] for line in done.stdout.splitlines()]
 
 
 class DeployTest(unittest.TestCase):
@@ -66,7 +83,9 @@ class DeployTest(unittest.TestCase):
 
     def test_every_overlay_has_all_roles(self):
         for overlay in self.overlays:
-            self.assertEqual(tuple(sorted(overlay.workloads())), ROLES, overlay.name)
+            roles = set(overlay.workloads())
+            self.assertEqual(roles - {REWARD}, set(ROLES), overlay.name)
+            self.assertEqual(REWARD in roles, overlay.name != "dev", overlay.name)
 
     def test_pods_are_restricted(self):
         def check(_, _role, workload):
@@ -88,12 +107,15 @@ class DeployTest(unittest.TestCase):
         def check(overlay, role, workload):
             container = pod_of(workload)["containers"][0]
             command = container["command"] + container["args"]
+            if role == REWARD:
+                self.check_reward(overlay, workload, command)
+                return
             self.assertEqual(command[0], f"dtrpo-{role}")
             with tempfile.TemporaryDirectory() as folder:
                 files_in(pathlib.Path(folder), overlay.config())
                 config = print_config(command[0], arguments_of(command, folder))
             self.check_ports(config["server"], container)
-            self.check_drain(config["server"], pod_of(workload))
+            self.check_drain(config["server"]["drain_timeout_ms"] / 1000, pod_of(workload))
             if role == "coordinator":
                 self.check_shards(config["replay"], overlay.get("StatefulSet", "replay"))
             for path in [config.get("path")] + config.get("data_roots", []):
@@ -102,19 +124,40 @@ class DeployTest(unittest.TestCase):
                                         for mount in container["volumeMounts"]), path)
         self.for_each_workload(check)
 
+    def check_reward(self, overlay: Overlay, workload: dict, command: list[str]):
+        self.assertEqual(list_rewards(command, ROOT), ["math", "ifeval", "ifeval_loose"])
+        pod = pod_of(workload)
+        ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+        self.assertEqual(overlay.get("Service", REWARD)["spec"]["ports"],
+                         [{"name": "grpc", "port": ports["grpc"], "targetPort": "grpc"}])
+        server = dict(zip(("listen", "health_listen"),
+                          (command[command.index(flag) + 1] for flag in ("--listen", "--health-listen"))))
+        self.check_ports(server, pod["containers"][0])
+        seconds = (inspect.signature(method).parameters[name].default
+                   for method, name in ((RewardServer.stop, "grace"), (Pool.close, "seconds")))
+        self.check_drain(sum(seconds), pod)
+        self.assertEqual({volume["name"] for volume in pod["volumes"]} - {"tls"}, {"modules", "tmp"})
+        policy = overlay.get("NetworkPolicy", REWARD)["spec"]
+        self.assertEqual((policy["policyTypes"], policy["egress"]), (["Ingress", "Egress"], []))
+        (caller,) = policy["ingress"][0]["from"]
+        rollout = overlay.get("Deployment", "rollout")["spec"]["template"]["metadata"]["labels"]
+        self.assertLessEqual(caller["podSelector"]["matchLabels"].items(), rollout.items())
+        self.assertEqual("--insecure" in command, "tls" not in {v["name"] for v in pod["volumes"]})
+
     def check_ports(self, server: dict, container: dict):
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        for name, field in (("grpc", "listen"), ("metrics", "metrics_listen"),
-                            ("health", "health_listen")):
-            self.assertEqual(server[field], f"0.0.0.0:{ports[name]}")
+        for name, port in ports.items():
+            if name != "rendezvous":
+                field = "listen" if name == "grpc" else f"{name}_listen"
+                self.assertEqual(server[field], f"0.0.0.0:{port}")
         for probe, service in (("startupProbe", "live"), ("livenessProbe", "live"),
                                ("readinessProbe", "ready")):
             self.assertEqual(container[probe]["grpc"],
                              {"port": ports["health"], "service": service})
 
-    def check_drain(self, server: dict, pod: dict):
+    def check_drain(self, seconds: float, pod: dict):
         pre_stop = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-        needed = pre_stop + server["drain_timeout_ms"] / 1000 + DRAIN_GRACE_S
+        needed = pre_stop + seconds + DRAIN_GRACE_S
         self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], needed)
 
     def check_shards(self, shards: list[str], replay: dict):
@@ -124,8 +167,13 @@ class DeployTest(unittest.TestCase):
 
     def test_a_changed_configuration_is_another_config_map(self):
         names = set()
-        def check(overlay, _, workload):
+        def check(overlay, role, workload):
             volumes = {volume["name"]: volume for volume in pod_of(workload)["volumes"]}
+            if role == REWARD:
+                name = volumes["modules"]["configMap"]["name"]
+                self.assertRegex(name, "^dtrpo-rewards-[0-9a-z]+$")
+                overlay.get("ConfigMap", name)
+                return
             name = volumes["config"]["configMap"]["name"]
             overlay.get("ConfigMap", name)
             names.add((name, str(overlay.config())))
@@ -166,6 +214,54 @@ class DeployTest(unittest.TestCase):
             self.assertEqual(made[secret]["uris"], [f"spiffe://dtrpo/role/{role}"])
         server = yaml.safe_load(overlay.config()["server.yaml"])["server"]
         self.assertNotIn("insecure", server)
+
+
+class OwnOverlayTest(unittest.TestCase):
+    """What docs/kubernetes.md tells to do in an overlay of one's own."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        shutil.copytree(ROOT / "deploy", f"{folder.name}/deploy",
+                        ignore=shutil.ignore_patterns("picture", "node_modules"))
+        self.folder = pathlib.Path(folder.name) / "deploy/overlays/prod-gpu"
+
+    def kustomize(self, *arguments: str) -> str:
+        done = subprocess.run([kustomize(), *arguments], cwd=self.folder, capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_the_images_of_an_overlay_are_the_last_word(self):
+        digest = "sha256:" + 64 * "a"
+        for name in ("light", "worker", "reward"):
+            self.kustomize("edit", "set", "image", f"dtrpo-{name}=registry.example/dtrpo-{name}@{digest}")
+        images = re.findall(r"^ *image: (.*)$", self.kustomize("build", "."), re.MULTILINE)
+        self.assertEqual(len(images), len(ROLES) + 1)
+        for image in images:
+            self.assertRegex(image, f"^registry.example/dtrpo-(light|worker|reward)@{digest}$")
+
+    def test_the_modules_of_an_overlay_are_served(self):
+        shutil.copy(ROOT / "examples/rewards/near_sum.py", self.folder)
+        path = self.folder / "kustomization.yaml"
+        overlay = yaml.safe_load(path.read_text())
+        (generator,) = [g for g in overlay["configMapGenerator"] if g["name"] == "dtrpo-rewards"]
+        generator["files"] = ["near_sum.py"]
+        overlay["patches"].append({
+            "target": {"kind": "Deployment", "name": REWARD},
+            "patch": "- {op: replace, path: /spec/template/spec/containers/0/args, value: [near_sum]}"})
+        path.write_text(yaml.safe_dump(overlay))
+        objects = [thing for thing in yaml.safe_load_all(self.kustomize("build", ".")) if thing]
+        (modules,) = [thing for thing in objects if thing["kind"] == "ConfigMap"
+                      and thing["metadata"]["name"].startswith("dtrpo-rewards-")]
+        (pod,) = [pod_of(thing) for thing in objects if thing["kind"] == "Deployment"
+                  and thing["metadata"]["name"] == REWARD]
+        self.assertIn(modules["metadata"]["name"], str(pod["volumes"]))
+        mounted = self.folder / "mounted"
+        mounted.mkdir()
+        files_in(mounted, modules["data"])
+        container = pod["containers"][0]
+        self.assertEqual(list_rewards(container["command"] + container["args"], mounted), ["near_sum"])
 
 
 class AutoscalerMetricTest(unittest.TestCase):
@@ -216,15 +312,25 @@ class DockerTest(unittest.TestCase):
                               capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
 
+    def test_the_reward_image_has_the_versions_that_the_tests_ran_with(self):
+        def pins(name: str) -> set[str]:
+            return set(re.findall(r"^[^#\s]\S*$|^--no-binary .*$", (ROOT / name).read_text(), re.MULTILINE))
+        ours = pins("tools/python/dtrpo_rewards/requirements.txt")
+        self.assertGreater(len(ours), 10)
+        self.assertLessEqual(ours, pins("tools/deps/python-requirements.txt"))
+
     def test_compose_runs_every_service_unprivileged_with_a_configuration_it_reads(self):
         services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
-        self.assertEqual(set(services) - set(ROLES), {"prometheus", "grafana"})
-        for role in ROLES:
+        self.assertEqual(set(services) - set(ROLES), {"prometheus", "grafana", REWARD})
+        for role in (*ROLES, REWARD):
             with self.subTest(role=role):
                 service = services[role]
                 self.assertIs(service["read_only"], True)
                 self.assertEqual(service["user"], "65532:65532")
                 self.assertEqual(service["cap_drop"], ["ALL"])
+                if role == REWARD:
+                    self.assertIn("math", list_rewards(service["command"], ROOT))
+                    continue
                 self.assertIn(f"../deploy/base/config:{CONFIG_FOLDER}:ro", service["volumes"])
                 command = service["command"]
                 self.assertEqual(command[0], f"dtrpo-{role}")

@@ -15,14 +15,14 @@ import yaml
 
 from control_plane import ROOT, ControlPlane, await_true
 from custom_metrics import CustomMetrics
-from rendered import ROLES, Overlay, pod_of
+from rendered import REWARD, ROLES, Overlay, pod_of
 
 NAMESPACE = "dtrpo-test"
 OVERLAY = "deploy/overlays/test"
 NODES = [f"node-{i}" for i in range(4)]
 WAIT_SECONDS = 180
 KIND = {"coordinator": "deployment", "reference": "deployment", "rollout": "deployment",
-        "learner": "statefulset", "replay": "statefulset"}
+        "reward": "deployment", "learner": "statefulset", "replay": "statefulset"}
 
 
 class Failed(Exception):
@@ -113,7 +113,7 @@ class Run:
         expect(hosts == {"learner-0", "learner-1"}, f"names in the service learner: {hosts}")
 
     def roll_out(self) -> None:
-        for role in ROLES:
+        for role in (*ROLES, REWARD):
             self.command("-n", NAMESPACE, "rollout", "status", f"{KIND[role]}/{role}",
                          f"--timeout={WAIT_SECONDS}s")
 

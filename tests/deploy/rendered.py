@@ -9,6 +9,8 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OVERLAYS = sorted(path.name for path in (ROOT / "deploy/overlays").iterdir() if path.is_dir())
 ROLES = ("coordinator", "learner", "reference", "replay", "rollout")
+# A component: Python, with arguments instead of files.
+REWARD = "reward"
 # The services' common files first, as in every pod's arguments.
 CONFIG_FOLDER = "/etc/dtrpo"
 

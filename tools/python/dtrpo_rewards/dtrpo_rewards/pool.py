@@ -154,11 +154,13 @@ class Pool:
     def pids(self) -> list[int]:
         return [pid for pid in self._pids.values() if pid is not None]
 
-    def close(self) -> None:
+    def close(self, seconds: float = 10.0) -> None:
+        """What is under way then dies with this process."""
         for _ in self._threads:
             self._queue.put(None)
+        deadline = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(30)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self, number: int, process: _Process | None) -> None:
         while True:

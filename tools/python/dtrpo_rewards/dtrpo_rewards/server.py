@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent import futures
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from dtrpo_rewards import registry, reward_pb2, reward_pb2_grpc
 from dtrpo_rewards.pool import Pool
@@ -22,6 +23,10 @@ MAX_MESSAGE_BYTES = 64 << 20
 # A call is answered with what there is so long before its deadline.
 MARGIN_SECONDS = 0.5
 LONGEST_CALL_SECONDS = 3600.0
+# Over TLS: who may ask, by the role in the caller's certificate (common/rpc/access_table.cc).
+_URI = "spiffe://dtrpo/role/"
+_CALLERS = {"Judge": ("rollout", "client", "admin"),
+            "ListRewards": ("rollout", "client", "admin", "coordinator")}
 
 
 class _Service(reward_pb2_grpc.RewardServiceServicer):
@@ -29,6 +34,7 @@ class _Service(reward_pb2_grpc.RewardServiceServicer):
         self._pool = pool
 
     def ListRewards(self, request, context):  # noqa: N802 (gRPC's name)
+        _check_caller(context, "ListRewards")
         rewards = [
             reward_pb2.ListRewardsResponse.Reward(name=entry.name, description=entry.description)
             for entry in REWARDS.values()
@@ -36,6 +42,7 @@ class _Service(reward_pb2_grpc.RewardServiceServicer):
         return reward_pb2.ListRewardsResponse(rewards=rewards)
 
     def Judge(self, request, context):  # noqa: N802
+        _check_caller(context, "Judge")
         entry = REWARDS.get(request.reward)
         if entry is None:
             context.abort(grpc.StatusCode.NOT_FOUND,
@@ -83,6 +90,43 @@ class _Service(reward_pb2_grpc.RewardServiceServicer):
             out.judgement.reason = result.reason
 
 
+def _check_caller(context, method: str) -> None:
+    identity = context.auth_context()
+    if identity.get("transport_security_type") != [b"ssl"]:
+        return
+    uris = [uri.decode() for uri in identity.get("peer_uri", [])]
+    role = uris[0].removeprefix(_URI) if len(uris) == 1 and uris[0].startswith(_URI) else "none"
+    if role not in _CALLERS[method]:
+        context.abort(grpc.StatusCode.PERMISSION_DENIED,
+                      f"{method}: not for a certificate of role '{role}'")
+
+
+def _credentials(paths: tuple[str, str, str]) -> grpc.ServerCredentials:
+    """Of (certificate, key, CA), read again for every new connection: a renewal needs no restart."""
+    def read() -> tuple[bytes, ...]:
+        return tuple(pathlib.Path(path).read_bytes() for path in paths)
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        certificate, key, ca = in_use
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=ca)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal in_use
+        try:
+            now = read()
+        except OSError as error:
+            print(f"dtrpo-rewards: certificates stay as they are: {error}", file=sys.stderr, flush=True)
+            return None
+        if now == in_use:
+            return None
+        in_use = now
+        return configuration()
+
+    in_use = read()
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), renewed, require_client_authentication=True)
+
+
 def _is_loopback(address: str) -> bool:
     host = address.rsplit(":", 1)[0].strip("[]")
     return host in ("localhost", "::1") or host.startswith("127.")
@@ -92,8 +136,10 @@ class RewardServer:
     """Serves the rewards that were registered when it is made.
 
     modules: imported by every worker process; the rewards of a script that is run itself need none.
-    tls: (certificate, key, CA) in PEM files; callers must have a certificate of that CA. Addresses
-        other than loopback need it, or `insecure`.
+    tls: (certificate, key, CA) in PEM files; callers must have a certificate of that CA, of role
+        rollout, client or admin. Addresses other than loopback need it, or `insecure`.
+    health_address: of a second port, in plain text, that answers grpc.health.v1 alone, for "live" and
+        "ready". Empty: none.
     """
 
     def __init__(
@@ -104,6 +150,7 @@ class RewardServer:
         modules: Sequence[str] = (),
         tls: tuple[str, str, str] | None = None,
         insecure: bool = False,
+        health_address: str = "",
     ) -> None:
         if not REWARDS:
             raise ValueError("there is no reward: decorate a function with @reward(NAME)")
@@ -126,21 +173,37 @@ class RewardServer:
         if tls is None:
             port = self._server.add_insecure_port(address)
         else:
-            certificate, key, ca = (pathlib.Path(path).read_bytes() for path in tls)
-            port = self._server.add_secure_port(
-                address,
-                grpc.ssl_server_credentials(
-                    [(key, certificate)], root_certificates=ca, require_client_auth=True))
+            port = self._server.add_secure_port(address, _credentials(tls))
         self.address = f"{address.rsplit(':', 1)[0]}:{port}"
         self._server.start()
+        self._health = health.HealthServicer()
+        for service in ("", "live", "ready"):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._health_server: grpc.Server | None = None
+        if health_address:
+            self._health_server = grpc.server(futures.ThreadPoolExecutor(max_workers=4),
+                                              options=[("grpc.so_reuseport", 0)])
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+            port = self._health_server.add_insecure_port(health_address)
+            self.health_address = f"{health_address.rsplit(':', 1)[0]}:{port}"
+            self._health_server.start()
 
     @property
     def pool(self) -> Pool:
         return self._pool
 
-    def stop(self, grace: float = 5.0) -> None:
+    def drain(self) -> None:
+        """Not ready any more; calls are still answered."""
+        for service in ("", "ready"):
+            self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Calls under way have `grace` seconds to end; what they asked is asked again after that."""
+        self.drain()
         self._server.stop(grace).wait()
         self._pool.close()
+        if self._health_server is not None:
+            self._health_server.stop(0).wait()
 
 
 def serve(
@@ -150,10 +213,12 @@ def serve(
     modules: Sequence[str] = (),
     tls: tuple[str, str, str] | None = None,
     insecure: bool = False,
+    health_address: str = "",
     port_file: str | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Call it under `if __name__ == "__main__":`."""
-    server = RewardServer(address, workers=workers, modules=modules, tls=tls, insecure=insecure)
+    server = RewardServer(address, workers=workers, modules=modules, tls=tls, insecure=insecure,
+                          health_address=health_address)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
