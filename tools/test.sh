@@ -15,6 +15,7 @@ Usage: tools/test.sh [options]
                      time builds it (10 minutes of CPU)
   --images           instead: builds the images of docker/ and runs a job in them; as root, minutes to
                      an hour of CPU the first time, 10 GB of disk
+  --target NAME      with --images: only light, cpu or reward; may be said several times
   -h, --help         this text
 
 Needs Debian 12 and root or sudo for the packages. Caches (LibTorch, ccache, crates) live outside the
@@ -26,6 +27,7 @@ TEXT
 preset=release
 install=yes
 instead=
+targets=()
 ctest_options=()
 while (($#)); do
   case $1 in
@@ -34,6 +36,7 @@ while (($#)); do
     --filter) ctest_options+=(--tests-regex "${2:?--filter needs a regex}"); shift ;;
     --no-install) install=no ;;
     --kubernetes | --images) instead=${1#--} ;;
+    --target) targets+=(--target "${2:?--target needs a name}"); shift ;;
     -h | --help) usage; exit 0 ;;
     *) echo "test.sh: unknown option $1" >&2; usage >&2; exit 2 ;;
   esac
@@ -42,7 +45,8 @@ done
 
 export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 
-if [[ -n $instead ]]; then exec tests/deploy/"$instead".sh; fi
+if ((${#targets[@]})) && [[ $instead != images ]]; then echo "test.sh: --target belongs to --images" >&2; exit 2; fi
+if [[ -n $instead ]]; then exec tests/deploy/"$instead".sh "${targets[@]}"; fi
 
 # One compiler per core, but no more than memory holds: a LibTorch file takes up to 1.5 GB.
 memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)

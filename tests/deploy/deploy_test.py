@@ -24,7 +24,22 @@ KUBERNETES = "1.36"
 DRAIN_GRACE_S = 2  # between a drain's deadline and the watchdog that ends the process
 # Objects of others' definitions, whose schemas Kubernetes doesn't have.
 CUSTOM_GROUPS = ("cert-manager.io/", "monitoring.coreos.com/")
+# Who dials whom (ARCHITECTURE.md); learners also meet each other, on any port.
+CALLERS = {
+    "coordinator": {"rollout", "reference", "learner", "client"},
+    "replay": {"coordinator", "rollout", "learner", "client"},
+    "rollout": {"learner", "client"},
+    "reference": {"learner"},
+    "learner": {"learner"},
+    "reward": {"rollout"},
+}
 BIN_DIR = pathlib.Path()
+
+
+def selects(selector: dict, labels: dict[str, str]) -> bool:
+    return (selector.get("matchLabels", {}).items() <= labels.items()
+            and all(term["operator"] == "In" and labels.get(term["key"]) in term["values"]
+                    for term in selector.get("matchExpressions", [])))
 
 
 def files_in(folder: pathlib.Path, config: dict[str, str]) -> None:
@@ -195,6 +210,37 @@ class DeployTest(unittest.TestCase):
             self.assertEqual(deny["policyTypes"], ["Ingress"])
             self.assertNotIn("ingress", deny)
 
+    def test_pods_are_reached_by_those_who_call_them_and_nobody_else(self):
+        for overlay in self.overlays:
+            pods = {role: workload["spec"]["template"]["metadata"]["labels"]
+                    for role, workload in overlay.workloads().items()}
+            pods["client"] = {"dtrpo-client": "true"}
+            pods["stranger"] = {"app": "stranger"}
+            policies = [p["spec"] for p in overlay.of_kind("NetworkPolicy")
+                        if p["metadata"]["name"] != "metrics"]
+            for role in overlay.workloads():
+                allowed = {
+                    caller for caller, labels in pods.items() for policy in policies
+                    if selects(policy["podSelector"], pods[role])
+                    for rule in policy.get("ingress", []) for peer in rule["from"]
+                    if "namespaceSelector" not in peer and selects(peer["podSelector"], labels)}
+                self.assertEqual(allowed, CALLERS[role], f"{overlay.name}: {role}")
+
+    def test_autoscalers_ask_for_metrics_that_services_have(self):
+        rules = yaml.safe_load((ROOT / "deploy/components/hpa/adapter-values.yaml").read_text())["rules"]
+        served = {rule.get("name", {}).get("as") or rule["seriesQuery"].split("{")[0]
+                  for rule in rules["custom"]}
+        asked = {metric[metric["type"].lower()]["metric"]["name"] for overlay in self.overlays
+                 for scaler in overlay.of_kind("HorizontalPodAutoscaler")
+                 for metric in scaler["spec"]["metrics"]}
+        self.assertEqual(asked, served)
+        sources = "".join(path.read_text() for path in (ROOT / "services").glob("*/*_metrics.*"))
+        named = {name for rule in rules["custom"] for query in (rule["seriesQuery"], rule["metricsQuery"])
+                 for name in re.findall(r"\bdtrpo_\w+", query)}
+        self.assertGreater(len(named), 4)
+        for name in named:
+            self.assertIn(f'"{name}"', sources)
+
     def test_autoscaled_deployments_leave_replicas_to_the_autoscaler(self):
         scaled = 0
         for overlay in self.overlays:
@@ -327,7 +373,6 @@ class DockerTest(unittest.TestCase):
                 service = services[role]
                 self.assertIs(service["read_only"], True)
                 self.assertEqual(service["user"], "65532:65532")
-                self.assertEqual(service["cap_drop"], ["ALL"])
                 if role == REWARD:
                     self.assertIn("math", list_rewards(service["command"], ROOT))
                     continue
@@ -335,6 +380,9 @@ class DockerTest(unittest.TestCase):
                 command = service["command"]
                 self.assertEqual(command[0], f"dtrpo-{role}")
                 print_config(command[0], arguments_of(command, ROOT / "deploy/base/config"))
+        for service in services.values():
+            self.assertEqual(service["cap_drop"], ["ALL"])
+            self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
         for name in ("prometheus", "grafana"):
             self.assertRegex(services[name]["image"], r":v?\d+\.\d+\.\d+$")
 

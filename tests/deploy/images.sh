@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tools/test.sh --images: builds the images, with the caches of this machine, and runs the test.
+# tools/test.sh --images [--target NAME].. : builds the images, with the caches of this machine, and runs
+# the test.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DTRPO_CACHE:-$HOME/.cache/dtrpo}
@@ -17,4 +18,4 @@ options=(--storage "$cache/images/storage"
 if [[ -d /usr/local/share/ca-certificates ]]; then
   options+=(--volume /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro)
 fi
-exec nice "$python" "$here/images_test.py" "${options[@]}" --jobs "$(nproc)"
+exec nice "$python" "$here/images_test.py" "${options[@]}" --jobs "$(nproc)" "$@"

@@ -1,8 +1,8 @@
-"""Builds the images light and cpu of docker/Dockerfile without a container engine's daemon, and runs a
-job in their containers: another user, a read-only root, no capabilities. Prints what it does, as a page
-of Markdown. Run as root, with the packages of tools/deps/images.sh.
+"""Builds images of docker/Dockerfile without a container engine's daemon, and runs a job (light, cpu) and
+a service of rewards (reward) in their containers: another user, a read-only root, no capabilities. Prints
+what it does, as a page of Markdown. Run as root, with the packages of tools/deps/images.sh.
 
-Usage: images_test.py --storage FOLDER [--volume HOST:CONTAINER].. [--jobs N]
+Usage: images_test.py --storage FOLDER [--volume HOST:CONTAINER].. [--jobs N] [--target NAME]..
 """
 
 import argparse
@@ -25,6 +25,27 @@ BUILD_SECONDS = 4 * 3600
 JOB_SECONDS = 900
 STOP_SECONDS = 60
 STEPS = 20
+TARGETS = ("light", "cpu", "reward")
+# Asks a service of rewards, once it is ready.
+ASK = """
+import sys, time, grpc
+from dtrpo_rewards import reward_pb2, reward_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+service, probed = sys.argv[1:]
+stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(probed))
+for _ in range(600):
+    try:
+        if stub.Check(health_pb2.HealthCheckRequest(service="ready")).status == 1: break
+    except grpc.RpcError: pass
+    time.sleep(0.2)
+ask = reward_pb2_grpc.RewardServiceStub(grpc.insecure_channel(service)).Judge
+for reward, answer, expected, data in (
+        ("near_sum", "6", "7", ""), ("math", "1/2", "0.5", ""),
+        ("code", "def f(x): return 2 * x", "", '{"test_list": ["assert f(2) == 4"]}')):
+    item = reward_pb2.RewardItem(id="a", answer=answer, expected=expected, data_json=data, finished=True)
+    result = ask(reward_pb2.JudgeRequest(reward=reward, items=[item]), timeout=120).results[0]
+    print(reward, result.judgement.reward if result.HasField("judgement") else "no reward: " + result.error)
+"""
 
 
 class Failed(Exception):
@@ -104,10 +125,12 @@ class Services:
         store = self._folder / f"store-{name}"
         store.mkdir()
         os.chown(store, USER, USER)
+        self.run(name, "--volume", f"{store}:/var/lib/dtrpo", image, f"dtrpo-{role}", "--name", name,
+                 *(word for file in files for word in ("--config", f"{CONFIG_FOLDER}/{file}")))
+
+    def run(self, name: str, *arguments: str) -> None:
         self._engine.call("podman", "run", "--detach", "--name", self._prefix + name,
-                          *self._engine.run_arguments(self._folder),
-                          "--volume", f"{store}:/var/lib/dtrpo", image, f"dtrpo-{role}", "--name", name,
-                          *(word for file in files for word in ("--config", f"{CONFIG_FOLDER}/{file}")))
+                          *self._engine.run_arguments(self._folder), *arguments)
         self._names.append(name)
 
     def stop(self, name: str) -> int:
@@ -139,11 +162,11 @@ def shown(title: str, output: str) -> None:
     print(flush=True)
 
 
-def check_fence(engine: Engine, folder: pathlib.Path) -> None:
+def check_fence(engine: Engine, folder: pathlib.Path, image: str) -> None:
     script = "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; touch /usr/bin/x"
-    done = engine.call("podman", "run", "--rm", *engine.run_arguments(folder), "dtrpo:light",
-                       "sh", "-c", script, check=False)
-    shown("podman run … dtrpo:light sh -c 'id -u; grep Cap /proc/self/status; touch /usr/bin/x'",
+    done = engine.call("podman", "run", "--rm", *engine.run_arguments(folder), image, "sh", "-c", script,
+                       check=False)
+    shown(f"podman run … {image} sh -c 'id -u; grep Cap /proc/self/status; touch /usr/bin/x'",
           done.stdout + done.stderr)
     expect("65532" in done.stdout.split(), "runs as another user")
     for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"):
@@ -188,21 +211,49 @@ def run_job(engine: Engine, services: Services, folder: pathlib.Path) -> None:
         services.remove()
 
 
+def ask_rewards(engine: Engine, services: Services, folder: pathlib.Path) -> None:
+    """As a pod is fenced, and with what the sandbox of the reward `code` needs in addition."""
+    modules = folder / "rewards"
+    modules.mkdir()
+    shutil.copy(ROOT / "examples/rewards/near_sum.py", modules)
+    try:
+        for title, options in (("", []), ("--security-opt seccomp=unconfined --security-opt unmask=ALL ",
+                                          ["--security-opt", "seccomp=unconfined",
+                                           "--security-opt", "unmask=ALL"])):
+            service, probed = (f"127.0.0.1:{free_port()}" for _ in range(2))
+            command = ["dtrpo-rewards", "--listen", service, "--health-listen", probed, "near_sum",
+                       "math", "ifeval", "code"]
+            services.run("reward", *options, "--volume", f"{modules}:/rewards:ro", "dtrpo:reward", *command)
+            asked = engine.call("podman", "run", "--rm", *engine.run_arguments(folder), "dtrpo:reward",
+                                "python3", "-c", ASK, service, probed)
+            shown(f"podman run … {title}dtrpo:reward dtrpo-rewards … near_sum math ifeval code",
+                  asked.stdout)
+            expect(asked.stdout.startswith("near_sum 0.5\nmath 1.0\ncode "), "another judgement")
+            expect(asked.stdout.endswith("code 1.0\n" if options else "\n"), "the sandbox doesn't run")
+            code = services.stop("reward")
+            print(f"reward: exit code {code} after SIGTERM\n")
+            expect(code == 0, f"reward ended with {code}")
+    finally:
+        services.remove()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--storage", type=pathlib.Path, required=True)
     parser.add_argument("--volume", action="append", default=[])
     parser.add_argument("--jobs", default="2")
+    parser.add_argument("--target", action="append", choices=TARGETS)
     options = parser.parse_args()
+    targets = options.target or TARGETS
     engine = Engine(options.storage)
     started = time.monotonic()
     print("# A run of the images\n\n<!-- commands not run: this page is the output of a run of "
-          "tools/test.sh --images -->\n\nWhat `tools/test.sh --images` printed: both images built from the tree by "
+          "tools/test.sh --images -->\n\nWhat `tools/test.sh --images` printed: images built from the tree by "
           "buildah (chroot isolation, a base made by\ndebootstrap, since no registry was at hand), and run by "
           "podman with runc on the host's network.\n")
     try:
         engine.make_base()
-        for target in ("light", "cpu"):
+        for target in targets:
             began = time.monotonic()
             volumes = [word for volume in options.volume for word in ("--volume", volume)]
             engine.call("buildah", "bud", "--pull-never", "--layers", *volumes,
@@ -217,8 +268,12 @@ def main() -> int:
             folder.chmod(0o755)
             (folder / "data").mkdir()
             services = Services(engine, folder)
-            check_fence(engine, folder)
-            run_job(engine, services, folder)
+            for target in targets:
+                check_fence(engine, folder, f"dtrpo:{target}")
+            if {"light", "cpu"} <= set(targets):
+                run_job(engine, services, folder)
+            if "reward" in targets:
+                ask_rewards(engine, services, folder)
     except (Failed, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"FAILED: {error}")
         return 1
