@@ -84,6 +84,25 @@ TEST(ChatTemplateTest, StopsATemplateThatLoops) {
   EXPECT_THAT(rendered.status().message(), HasSubstr("fuel"));
 }
 
+TEST(ChatTemplateTest, RefusesToFillTheWidthThatATemplateClaims) {
+  for (const char* source :
+       {"{{ '%99999999d' | format(1) }}", "{{ '%.99999999f' | format(1.5) }}",
+        "{{ '{:99999999}'.format('a') }}", "{{ '{:99999999999999999999999}'.format('a') }}",
+        "{{ 'a' | indent(99999999) }}", "{{ 'a' | indent(width=99999999) }}"}) {
+    const auto rendered = Compile(source)->Render(User("hi"));
+    EXPECT_EQ(rendered.status().code(), absl::StatusCode::kInvalidArgument) << source;
+    EXPECT_THAT(rendered.status().message(), HasSubstr("a width above 10000")) << source;
+  }
+  for (const auto& [source, text] : std::vector<std::pair<std::string, std::string>>{
+           {"{{ '%03d|%s' | format(7, 'a') }}", "007|a"},
+           {"{{ '{:>4}|{name}'.format('a', name='b') }}", "   a|b"},
+           {"{{ 'a\nb' | indent(2, true) }}", "  a\n  b"},
+           {"{{ 'a\nb' | indent(width=1, first=true) }}", " a\n b"},
+           {"{{ 'a\nb' | indent }}", "a\n    b"}}) {
+    EXPECT_EQ(Compile(source)->Render(User("hi")).value(), text) << source;
+  }
+}
+
 TEST(ChatTemplateTest, RefusesMessagesThatAreNone) {
   const auto compiled = Compile("{{ messages[0].role }}");
   for (const char* messages :

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::io;
 
 use chrono::DateTime;
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State};
+use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind};
+use minijinja::{filters, Environment, Error, ErrorKind, Output, State};
+use minijinja_contrib::pycompat;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 const NAME: &str = "chat_template";
@@ -15,6 +16,10 @@ const NAME: &str = "chat_template";
 /// Instructions one rendering may take: hundreds of times what long conversations need, and an
 /// end for a template that loops.
 const FUEL: u64 = 20_000_000;
+
+/// Blanks or digits that one padding or indentation may take: a template must not allocate what a
+/// number in it says.
+const MAX_WIDTH: usize = 10_000;
 
 /// Name of the context entry that `strftime_now` reads.
 const NOW: &str = "__now_unix_seconds";
@@ -30,11 +35,12 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(format_like_python);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python_method);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", to_json);
+        environment.add_filter("format", format_bounded);
+        environment.add_filter("indent", indent_bounded);
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|e| describe(&e))?;
@@ -165,6 +171,56 @@ fn raise_exception(message: String) -> Result<Value, Error> {
         ErrorKind::InvalidOperation,
         format!("the template refuses this conversation: {message}"),
     ))
+}
+
+fn check_width(width: Option<usize>) -> Result<(), Error> {
+    match width {
+        Some(width) if width <= MAX_WIDTH => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("a width above {MAX_WIDTH}"),
+        )),
+    }
+}
+
+/// Widths and precisions are the numbers in a format.
+fn check_format(format: &Value) -> Result<(), Error> {
+    let text = format.as_str().unwrap_or_default();
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .try_for_each(|digits| check_width(digits.parse().ok()))
+}
+
+fn format_bounded(state: &State, format: &Value, args: Rest<Value>) -> Result<Value, Error> {
+    check_format(format)?;
+    filters::format(state, format, args)
+}
+
+fn python_method(
+    state: &State,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    if method == "format" {
+        check_format(value)?;
+    }
+    pycompat::unknown_method_callback(state, value, method, args)
+}
+
+fn indent_bounded(
+    value: StringInput<'_>,
+    width: Option<usize>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let width = match width {
+        Some(width) => Some(width),
+        None => options.get("width")?,
+    };
+    check_width(Some(width.unwrap_or(0)))?;
+    filters::indent(value, width, first, blank, options)
 }
 
 fn strftime_now(state: &State, format: String) -> Result<String, Error> {
