@@ -3,5 +3,6 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=$("$here/../../tools/kubecp/build.sh")
+definitions=$("$here/../../tools/deps/crds.sh")
 python=$("$here/../../tools/deps/python.sh")/bin/python
-exec "$python" "$here/kubernetes_test.py" "$programs"
+exec "$python" "$here/kubernetes_test.py" "$programs" "$definitions"

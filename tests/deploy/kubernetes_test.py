@@ -1,7 +1,8 @@
 """deploy/overlays/test on a real Kubernetes control plane: applied, rolled out, scaled, drained,
-restarted, and bad manifests refused. Prints what it does, as a page of Markdown.
+restarted, and bad manifests refused; then prod-gpu, applied. Prints what it does, as a page of Markdown.
 
-Usage: kubernetes_test.py FOLDER_OF_PROGRAMS   (tools/kubecp/build.sh prints it)
+Usage: kubernetes_test.py PROGRAMS DEFINITIONS   (folders that tools/kubecp/build.sh and
+tools/deps/crds.sh print)
 """
 
 import json
@@ -19,6 +20,7 @@ from rendered import REWARD, ROLES, Overlay, pod_of
 
 NAMESPACE = "dtrpo-test"
 OVERLAY = "deploy/overlays/test"
+PRODUCTION = "deploy/overlays/prod-gpu"
 NODES = [f"node-{i}" for i in range(4)]
 WAIT_SECONDS = 180
 KIND = {"coordinator": "deployment", "reference": "deployment", "rollout": "deployment",
@@ -189,6 +191,28 @@ class Run:
         left = before & {pod["metadata"]["uid"] for pod in self.pods("rollout")}
         expect(not left, "rollouts still have the old configuration")
 
+    def install_production(self, definitions: pathlib.Path) -> None:
+        names = []
+        for path in sorted(definitions.iterdir()):
+            definition = yaml.safe_load(path.read_text())
+            # The rest is cert-manager's template of a chart.
+            names.append(definition["metadata"]["name"])
+            definition["metadata"] = {"name": names[-1]}
+            self.command("create", "-f", "-", text=json.dumps(definition), said=f"create -f {path.name}")
+        self.command("wait", "--for=condition=Established", f"--timeout={WAIT_SECONDS}s",
+                     *(f"crd/{name}" for name in names))
+        self.command("apply", "-k", PRODUCTION)
+        self.command("-n", "dtrpo", "get", "certificates,issuers,podmonitors,prometheusrules")
+        overlay = Overlay("prod-gpu")
+        for kind, name, path in (("Certificate", "dtrpo-reward", ("spec", "usages")),
+                                 ("PodMonitor", "dtrpo", ("spec", "podMetricsEndpoints"))):
+            thing = overlay.get(kind, name)
+            thing["metadata"]["name"] = "misspelt"  # a new object's refusal is short
+            thing[path[0]][path[1] + "s"] = thing[path[0]].pop(path[1])
+            self.command("apply", "--validate=strict", "-f", "-", text=json.dumps(thing),
+                         said=f"apply --validate=strict -f {kind.lower()}-with-misspelt-field.yaml",
+                         refused=f'unknown field "{".".join(path)}s"')
+
     # Questions
 
     def pods(self, role: str) -> list[dict]:
@@ -209,7 +233,7 @@ def as_list(objects: list[dict]) -> str:
 
 
 def main() -> int:
-    programs = pathlib.Path(sys.argv[1])
+    programs, definitions = (pathlib.Path(path) for path in sys.argv[1:])
     os.chdir(ROOT)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dtrpo-kubernetes.") as name:
@@ -241,6 +265,9 @@ def main() -> int:
                 run.restart()
                 run.section("A changed configuration", "It is another ConfigMap, so its pods are new.")
                 run.change_configuration()
+                run.section("Production's overlay", "With the definitions of cert-manager's and the Prometheus "
+                            "operator's objects, whose programs don't run.")
+                run.install_production(definitions)
             except (Failed, TimeoutError) as error:
                 print(f"\nFAILED: {error}")
                 return 1
