@@ -131,6 +131,7 @@ class DeployTest(unittest.TestCase):
                 config = print_config(command[0], arguments_of(command, folder))
             self.check_ports(config["server"], container)
             self.check_drain(config["server"]["drain_timeout_ms"] / 1000, pod_of(workload))
+            self.check_limits(config["server"], container)
             if role == "coordinator":
                 self.check_shards(config["replay"], overlay.get("StatefulSet", "replay"))
             for path in [config.get("path")] + config.get("data_roots", []):
@@ -174,6 +175,14 @@ class DeployTest(unittest.TestCase):
         pre_stop = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
         needed = pre_stop + seconds + DRAIN_GRACE_S
         self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], needed)
+
+    def check_limits(self, server: dict, container: dict):
+        """Callers can't fill the pod with messages, and one peer can't take all threads' calls."""
+        number, unit = re.fullmatch(r"(\d+)([MG])i", container["resources"]["limits"]["memory"]).groups()
+        pod_bytes = int(number) << {"M": 20, "G": 30}[unit]
+        self.assertLessEqual(server["limits"]["memory_bytes"], pod_bytes / 4)
+        self.assertGreaterEqual(server["limits"]["memory_bytes"], 2 * server["max_message_bytes"])
+        self.assertLessEqual(server["limits"]["calls_per_peer"], 2 * server["max_threads"])
 
     def check_shards(self, shards: list[str], replay: dict):
         service = replay["spec"]["serviceName"]
@@ -374,7 +383,8 @@ class DockerTest(unittest.TestCase):
                 self.assertIs(service["read_only"], True)
                 self.assertEqual(service["user"], "65532:65532")
                 if role == REWARD:
-                    self.assertIn("math", list_rewards(service["command"], ROOT))
+                    command = re.sub(r"\$\{\w+:-(.*?)}", r"\1", service["command"])
+                    self.assertIn("math", list_rewards(command.split(), ROOT))
                     continue
                 self.assertIn(f"../deploy/base/config:{CONFIG_FOLDER}:ro", service["volumes"])
                 command = service["command"]
