@@ -129,6 +129,14 @@ class SandboxTest(unittest.TestCase):
     def test_memory_is_bounded(self):
         self.assertIn("MemoryError", run("x = 'a' * (2 << 30)").stderr)
 
+    def test_the_memory_of_all_processes_together_is_bounded(self):
+        outcome = run("import os, time\n"
+                      "for i in range(4): os.fork() or (bytearray(b'x' * (60 << 20)), time.sleep(1000))\n"
+                      "time.sleep(1000)\n",
+                      Limits(wall_seconds=120, memory_bytes=256 << 20, all_memory_bytes=100 << 20))
+        self.assertEqual(outcome.stopped, "memory")
+        self.assertEqual(left_running(), [])
+
     def test_sleeping_and_spinning_end(self):
         self.assertEqual(run("import time; time.sleep(10000)", Limits(wall_seconds=2)).stopped,
                          "wall_seconds")

@@ -1,10 +1,14 @@
 """The rewards that come with dtrpo_rewards, each against its library's own verdict."""
 
+import base64
+import os
+import pickle
 import unittest
+import zlib
 
 import math_verify
 
-from dtrpo_rewards import code_rewards, ifeval_rewards, math_rewards
+from dtrpo_rewards import code_rewards, ifeval_rewards, math_rewards, packed_cases
 from dtrpo_rewards.registry import Item
 
 
@@ -142,19 +146,122 @@ class CodeTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "has no tests"):
             code_rewards.code(item("def f(): pass"))
 
-    def test_packed_cases_that_are_more_than_text_are_refused(self):
-        import base64, os, pickle, zlib  # noqa: E401
+    def test_answers_that_reach_for_the_tests_pass_nothing(self):
+        always = "class Yes:\n    __eq__ = lambda *_: True\n    __call__ = lambda *_: Yes()\n"
+        for name, answer in {
+            "a value equal to everything": always + "add = lambda a, b: Yes()",
+            "a number equal to everything":
+                "class Yes(int):\n    __eq__ = lambda *_: True\n    __hash__ = int.__hash__\n"
+                "def add(a, b): return Yes(7)",
+            "compile and exec replaced":
+                "import builtins\nbuiltins.compile = lambda *a, **k: 'pass'\n"
+                "builtins.exec = lambda *a: None\ndef add(a, b): return 7",
+            "builtins of the tests' names": always + "def set(x): return 1\nadd = set",
+            "the harness's own frame":
+                "import sys\nframe = sys._getframe()\nwhile frame:\n"
+                "  for one in list(frame.f_locals.values()):\n"
+                "    if hasattr(one, 'send'): one.send({'outcomes': ['', '']})\n"
+                "  frame = frame.f_back\ndef add(a, b): return 7",
+            "every open file written to":
+                "import os\nfor n in range(3, 64):\n"
+                "  try: os.write(n, b'\\n{\"outcomes\": [\"\", \"\"]}\\n')\n"
+                "  except OSError: pass\ndef add(a, b): return 7",
+            "the other sandbox's process":
+                "import os, glob, signal\nfor p in glob.glob('/proc/[0-9]*'):\n"
+                "  if 'tests' in open(p + '/cmdline').read(): os.kill(int(p[6:]), signal.SIGKILL)\n"
+                "def add(a, b): return 7",
+            "an endless value": "def add(a, b): return 'x' * (100 << 20)",
+        }.items():
+            with self.subTest(name):
+                judged = code_rewards.code(item(answer, test_list=[
+                    "assert add(1, 2) == 3", "assert set([add(0, 0)]) == set([0])"]))
+                self.assertEqual((judged.reward, judged.correct), (0, False), judged.reason)
 
+    def test_values_of_every_kind_and_objects_come_back_as_they_are(self):
+        answer = """
+import collections, math
+Point = collections.namedtuple("Point", "x y")
+class Node:
+    def __init__(self, value): self.value, self.next = value, None
+    def __len__(self): return 0
+def same(x): return x
+def sort(xs): xs.sort()
+def length(node): return 1 + length(node.next) if node is not None else 0
+def count(xs): return collections.Counter(xs)
+def squares(n): return (i * i for i in range(n))
+def fail(): raise KeyError("no")
+def sum(a, b): return a - b
+"""
+        tests = [
+            "for x in (None, True, 1, 1 << 20000, 1.5, float('inf'), 'a\\ud800', b'b', 1j, [1], (1, (2,)),"
+            " {1, 2}, frozenset([1]), {1: [2], (3,): 'x'}):\n"
+            "  assert same(x) == x and type(same(x)) is type(x), x",
+            "assert math.isnan(same(float('nan')))",
+            "xs = [3, 1]; sort(xs); assert xs == [1, 3]",
+            "a = Node(1); a.next = Node(2); assert length(a) == 2 and a.next.value == 2 and not a",
+            "assert Point(1, 2) == (1, 2) and count('aab') == {'a': 2, 'b': 1}",
+            "assert list(squares(4)) == [0, 1, 4, 9]",
+            "try: fail()\nexcept KeyError as error: assert 'no' in str(error)\nelse: assert False",
+            "assert sum(5, 3) == 2",
+        ]
+        judged = code_rewards.code(item(answer, test_list=tests, code="def sum(a, b):\n  pass"))
+        self.assertTrue(judged.correct, judged.reason)
+
+    def test_tests_that_cant_be_run_are_an_error_and_no_zero(self):
+        for test in ("import no_such_module", "assert (", "assert f(lambda x: x) == 1"):
+            with self.subTest(test), self.assertRaisesRegex(ValueError, "tests can't be run"):
+                code_rewards.code(item("def f(x): return 1", test_list=[test]))
+        # What the answer itself lacks is the answer's fault.
+        judged = code_rewards.code(item("def f(): import no_such_module", test_list=["f()"]))
+        self.assertEqual(judged.reward, 0)
+
+
+class PackedCasesTest(unittest.TestCase):
+    """As livecodebench/code_generation_lite packs private_test_cases."""
+
+    CASES = '[{"input": "", "output": "1", "testtype": "stdin"}]'
+
+    def pack(self, pickled: bytes) -> str:
+        return base64.b64encode(zlib.compress(pickled)).decode()
+
+    def test_a_pickled_string_is_read_in_every_protocol_that_has_one(self):
+        for protocol in range(1, pickle.HIGHEST_PROTOCOL + 1):
+            for text in (self.CASES, "é" * 300, "x" * 100_000):
+                self.assertEqual(packed_cases.unpack(self.pack(pickle.dumps(text, protocol))), text)
+        self.assertTrue(code_rewards.code(
+            item("print(1)", private_test_cases=self.pack(pickle.dumps(self.CASES)))).correct)
+
+    def test_whatever_is_anything_else_is_refused(self):
         class Evil:
             def __reduce__(self):
-                return (os.getpid, ())
+                return (os.abort, ())
 
-        packed = base64.b64encode(zlib.compress(pickle.dumps(Evil()))).decode()
-        with self.assertRaises(pickle.UnpicklingError):
-            code_rewards.code(item("x = 1", private_test_cases=packed))
-        text = '[{"input": "", "output": "1", "testtype": "stdin"}]'
-        packed = base64.b64encode(zlib.compress(pickle.dumps(text))).decode()
-        self.assertTrue(code_rewards.code(item("print(1)", private_test_cases=packed)).correct)
+        good = pickle.dumps(self.CASES)
+        whole = zlib.compress(good)
+        for packed, why in [
+            (self.pack(pickle.dumps(Evil())), "opcode STACK_GLOBAL"),
+            (self.pack(pickle.dumps(Evil(), 0)), "opcode GLOBAL"),
+            (self.pack(b"cos\nabort\n(tR."), "opcode GLOBAL"),
+            (self.pack(pickle.dumps([self.CASES])), "opcode"),
+            (self.pack(pickle.dumps(b"[]")), "opcode SHORT_BINBYTES"),
+            (self.pack(good[:-1] + good), "2 strings|no pickled string"),
+            (self.pack(b"\x80\x04."), "0 strings"),
+            (self.pack(b"\x80\x04\x8d" + b"\xff" * 8 + b"a."), "no pickled string"),
+            (self.pack(good[:20]), "no pickled string"),
+            (self.pack(b""), "no pickled string"),
+            (base64.b64encode(whole[:-3]).decode(), "cut off"),
+            (base64.b64encode(whole + b"more").decode(), "something behind"),
+            (base64.b64encode(b"no zlib").decode(), "packed test cases"),
+            ("no base64!", "packed test cases"),
+            (self.pack(b"x" * (packed_cases.MAX_BYTES + 1)), "more than"),
+        ]:
+            with self.subTest(why=why), self.assertRaisesRegex(ValueError, why):
+                packed_cases.unpack(packed)
+
+    def test_cases_of_another_shape_are_an_error_and_no_zero(self):
+        for cases in ('{"input": ""}', '[1]', '[{"input": 1, "output": ""}]', '[{"input": ""}]'):
+            with self.subTest(cases), self.assertRaises(ValueError):
+                code_rewards.code(item("x = 1", private_test_cases=self.pack(pickle.dumps(cases))))
 
 
 if __name__ == "__main__":

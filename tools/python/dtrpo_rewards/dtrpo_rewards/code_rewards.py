@@ -5,24 +5,19 @@ The tests are in the prompt's line, in one of these layouts:
   LiveCodeBench   public_test_cases, private_test_cases: [{"input", "output", "testtype"}] as JSON;
                   testtype "stdin", or "functional" with metadata.func_name
 
-Answer and tests share an interpreter, as in those benchmarks' own harnesses. Ending early or
-printing what the harness would print passes nothing; code that hunts for the harness's secret in
-the interpreter's memory could.
+The answer's code can't reach the tests, nor what judges it: asserts and calls run in a sandbox of
+their own (in_sandbox.py), outputs are compared here.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import pickle
+import pathlib
 import re
-import secrets
 import time
-import zlib
 from typing import Any
 
-from dtrpo_rewards import sandbox
+from dtrpo_rewards import packed_cases, sandbox
 from dtrpo_rewards.registry import Item, Judgement, reward
 from dtrpo_rewards.sandbox import Limits
 
@@ -30,36 +25,8 @@ SECONDS = 10.0  # for all asserts together, or for one input
 ALL_SECONDS = 120.0  # for all inputs
 
 _FENCE = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-
-# argv: none. stdin: the secret, then the JSON of {"setup", "answer", "tests"}. Prints the secret
-# and a list of outcomes, "" for a test that passed.
-_HARNESS = '''
-import io, json, os, sys
-def main():
-    secret = sys.stdin.readline().strip()
-    task = json.loads(sys.stdin.read())
-    out = os.fdopen(os.dup(1), "w")
-    sys.stdin = io.StringIO("")
-    sys.stdout = sys.stderr = io.StringIO()
-    outcomes = []
-    names = {"__name__": "answer"}
-    try:
-        exec(compile(task["setup"], "setup", "exec"), names)
-        exec(compile(task["answer"], "answer", "exec"), names)
-    except BaseException as error:
-        outcomes = ["the answer: %s: %s" % (type(error).__name__, error)] * len(task["tests"])
-    else:
-        for test in task["tests"]:
-            try:
-                exec(compile(test, "test", "exec"), names)
-                outcomes.append("")
-            except BaseException as error:
-                outcomes.append("%s: %s" % (type(error).__name__, error))
-    out.write("\\n" + secret + json.dumps([o[:200] for o in outcomes]) + "\\n")
-    out.flush()
-    os._exit(0)
-main()
-'''
+_DEFINED = re.compile(r"^(?:def|class) +(\w+)", re.MULTILINE)
+_IN_SANDBOX = pathlib.Path(__file__).with_name("in_sandbox.py").read_text(encoding="utf-8")
 
 _CALL = '''
 import json as _json
@@ -77,21 +44,25 @@ def extract_code(answer: str) -> str:
     return blocks[-1] if blocks else answer
 
 
-def _asserts(answer: str, setup: str, tests: list[str]) -> Judgement:
-    secret = secrets.token_hex(16)
-    task = json.dumps({"setup": setup, "answer": answer, "tests": tests})
-    outcome = sandbox.run_python(_HARNESS, f"{secret}\n{task}",
-                                 Limits(wall_seconds=SECONDS, cpu_seconds=int(SECONDS)))
-    told = [line for line in outcome.stdout.splitlines() if line.startswith(secret)]
-    if not told:
+def _asserts(answer: str, setup: str, tests: list[str], replaces: list[str]) -> Judgement:
+    outcome = sandbox.run_pair(
+        _IN_SANDBOX,
+        json.dumps({"setup": setup, "tests": tests, "replaces": replaces}),
+        json.dumps({"setup": setup, "answer": answer}),
+        Limits(wall_seconds=SECONDS, cpu_seconds=int(SECONDS)))
+    told = outcome.stderr.splitlines()[-1:]
+    if outcome.stopped or outcome.exit_code != 0 or not told:
         return Judgement(0.0, False, _why(outcome))
-    outcomes = json.loads(told[-1][len(secret):])
-    return _judge(outcomes, len(tests))
+    verdict = json.loads(told[0])
+    if "broken" in verdict:
+        raise ValueError(f"the prompt's tests can't be run: {verdict['broken']}")
+    return _judge(verdict["outcomes"], len(tests))
 
 
 def _why(outcome: sandbox.Outcome) -> str:
     if outcome.stopped:
-        limit = f"{SECONDS:g} s" if outcome.stopped == "wall_seconds" else "bytes of output"
+        limit = {"wall_seconds": f"{SECONDS:g} s", "output_bytes": "bytes of output",
+                 "memory": "memory"}[outcome.stopped]
         return f"stopped: more than its {limit}"
     return f"ended early with exit code {outcome.exit_code} {outcome.stderr.strip()[-120:]}".strip()
 
@@ -126,22 +97,16 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip().splitlines()]
 
 
-class _OnlyText(pickle.Unpickler):
-    """LiveCodeBench packs private cases as a pickled string; nothing else is let in."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} in test cases")
-
-
 def _cases(value: Any) -> list[dict[str, Any]]:
+    """A list, as JSON or packed (private_test_cases)."""
+    if isinstance(value, str) and value:
+        value = json.loads(value if value.lstrip()[:1] == "[" else packed_cases.unpack(value))
     if not value:
         return []
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            packed = zlib.decompress(base64.b64decode(value))
-            value = json.loads(_OnlyText(io.BytesIO(packed)).load())
+    if not isinstance(value, list) or not all(
+            isinstance(case, dict) and isinstance(case.get("input"), str)
+            and isinstance(case.get("output"), str) for case in value):
+        raise ValueError("test cases must be a list of {input, output, testtype}")
     return value
 
 
@@ -157,7 +122,9 @@ def code(item: Item) -> Judgement:
     if tests:
         imports = data.get("test_imports") or []
         setup = "\n".join([*imports, data.get("test_setup_code") or ""])
-        return _asserts(answer, setup, list(tests))
+        # A prompt may ask for a function of a builtin's name (MBPP's "sum").
+        replaces = _DEFINED.findall(str(data.get("code") or ""))
+        return _asserts(answer, setup, list(tests), replaces)
     cases = _cases(data.get("public_test_cases")) + _cases(data.get("private_test_cases"))
     if not cases:
         raise ValueError("the prompt's line has no tests: test_list, test or public_test_cases")
@@ -167,4 +134,4 @@ def code(item: Item) -> Judgement:
     metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
     calls = [_CALL.format(name=metadata["func_name"], given=case["input"], wanted=case["output"])
              for case in cases]
-    return _asserts(answer, "from typing import *", calls)
+    return _asserts(answer, "from typing import *", calls, [metadata["func_name"]])
