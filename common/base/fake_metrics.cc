@@ -97,7 +97,7 @@ Histogram* FakeMetrics::GetHistogram(const std::string& name, const std::string&
   return &Get(name, labels)->histogram;
 }
 
-void FakeMetrics::RemoveGauge(const std::string& name, const Labels& labels) {
+void FakeMetrics::RemoveSeries(const std::string& name, const Labels& labels) {
   absl::MutexLock lock(&mutex_);
   metrics_.erase(MakeKey(name, labels));
 }
@@ -106,6 +106,11 @@ double FakeMetrics::Value(const std::string& name, const Labels& labels) const {
   absl::MutexLock lock(&mutex_);
   auto found = metrics_.find(MakeKey(name, labels));
   return found == metrics_.end() ? 0 : found->second->value();
+}
+
+bool FakeMetrics::Has(const std::string& name, const Labels& labels) const {
+  absl::MutexLock lock(&mutex_);
+  return metrics_.find(MakeKey(name, labels)) != metrics_.end();
 }
 
 double FakeMetrics::Sum(const std::string& name) const {

@@ -24,12 +24,14 @@ class FakeMetrics : public MetricsRegistry {
                   const Labels& labels = {}) override;
   Histogram* GetHistogram(const std::string& name, const std::string& help,
                           const std::vector<double>& buckets, const Labels& labels = {}) override;
-  void RemoveGauge(const std::string& name, const Labels& labels) override;
+  void RemoveSeries(const std::string& name, const Labels& labels) override;
 
   // Of a counter or gauge; 0 when nobody asked for it.
   double Value(const std::string& name, const Labels& labels = {}) const;
   // Of a counter or gauge, over all label values.
   double Sum(const std::string& name) const;
+  // Somebody asked for it, and it wasn't removed.
+  bool Has(const std::string& name, const Labels& labels = {}) const;
   // Of a histogram, in order.
   std::vector<double> Observations(const std::string& name, const Labels& labels = {}) const;
   std::vector<std::string> Names() const;

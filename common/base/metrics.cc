@@ -33,7 +33,7 @@ class NullRegistry : public MetricsRegistry {
     CheckMetricName(name, /*is_counter=*/false);
     return &histogram_;
   }
-  void RemoveGauge(const std::string&, const Labels&) override {}
+  void RemoveSeries(const std::string&, const Labels&) override {}
 
  private:
   NullCounter counter_;

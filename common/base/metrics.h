@@ -3,7 +3,7 @@
 // values. Implementations: runtime::PrometheusMetrics, FakeMetrics (fake_metrics.h), NullMetrics().
 //
 // Ownership: the registry owns its metrics; a pointer lives as long as the registry, or until
-// RemoveGauge(). Asking twice for the same name and labels gives the same metric.
+// RemoveSeries(). Asking twice for the same name and labels gives the same metric.
 #pragma once
 
 #include <string>
@@ -51,8 +51,8 @@ class MetricsRegistry {
                                   const std::vector<double>& buckets,
                                   const Labels& labels = {}) = 0;
 
-  // A series that has ended, as that of a run which is over; its gauge is gone with it.
-  virtual void RemoveGauge(const std::string& name, const Labels& labels) = 0;
+  // A series that has ended, as that of a run which is over; its metric is gone with it.
+  virtual void RemoveSeries(const std::string& name, const Labels& labels) = 0;
 };
 
 // Accepts everything, keeps nothing; lives for ever.

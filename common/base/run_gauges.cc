@@ -17,7 +17,7 @@ void RunGauges::Set(const std::string& run, const std::string& name, double valu
   if (!gauges_.contains(run)) {
     if (runs_.size() == kMaxRuns) {
       for (const auto& [old, gauge] : gauges_[runs_.front()]) {
-        registry_->RemoveGauge(old.name, old.labels);
+        registry_->RemoveSeries(old.name, old.labels);
       }
       gauges_.erase(runs_.front());
       runs_.pop_front();

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "common/rpc/access_table.h"
-#include "common/rpc/call_metrics.h"
 #include "common/rpc/status_translation.h"
 
 namespace dtrpo::rpc {
@@ -40,8 +39,7 @@ grpc::Status CallAuthorizer::Process(const InputMetadata& metadata, grpc::AuthCo
   if (!status.ok()) {
     const bool known = std::any_of(AccessTable().begin(), AccessTable().end(),
                                    [&](const AccessRow& row) { return row.method == method; });
-    RecordCall(*metrics_, CallSide::kServer, known ? method : kUnknownMethod, status.error_code(),
-               absl::ZeroDuration());
+    metrics_->Record(known ? method : kUnknownMethod, status.error_code(), absl::ZeroDuration());
   }
   return status;
 }

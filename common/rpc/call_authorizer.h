@@ -7,7 +7,7 @@
 
 #include <optional>
 
-#include "common/base/metrics.h"
+#include "common/rpc/call_metrics.h"
 #include "common/rpc/roles.h"
 
 namespace dtrpo::rpc {
@@ -18,14 +18,14 @@ std::optional<Role> PeerRole(const grpc::AuthContext& context);
 class CallAuthorizer : public grpc::AuthMetadataProcessor {
  public:
   // Refused calls are counted as others are, see call_metrics.h. `metrics` outlives the server.
-  explicit CallAuthorizer(base::MetricsRegistry* metrics) : metrics_(metrics) {}
+  explicit CallAuthorizer(const CallMetrics* metrics) : metrics_(metrics) {}
 
   bool IsBlocking() const override { return false; }
   grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* context,
                        OutputMetadata* consumed, OutputMetadata* response) override;
 
  private:
-  base::MetricsRegistry* const metrics_;
+  const CallMetrics* const metrics_;
 };
 
 }  // namespace dtrpo::rpc

@@ -4,9 +4,11 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <optional>
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/rpc/access_table.h"
 #include "common/rpc/address.h"
 
 namespace dtrpo::rpc {
@@ -30,10 +32,17 @@ grpc::ChannelArguments Arguments(int64_t max_message_bytes) {
   return arguments;
 }
 
+std::vector<absl::string_view> CallsOf(const std::string& role_name) {
+  const std::optional<Role> role = ParseRole(role_name);
+  return role.has_value() ? MethodsCalledBy(*role) : std::vector<absl::string_view>();
+}
+
 }  // namespace
 
 ChannelFactory::ChannelFactory(ChannelOptions options)
-    : options_(std::move(options)), faults_(options_.faults) {}
+    : options_(std::move(options)),
+      metrics_(options_.metrics, CallSide::kClient, CallsOf(options_.identity.role)),
+      faults_(options_.faults) {}
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelFactory::Create(const std::string& target,
                                                                       RoleSet servers) {
@@ -44,7 +53,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelFactory::Create(const std:
       target,
       tls == nullptr ? grpc::InsecureChannelCredentials() : tls->ChannelCredentials(servers),
       Arguments(options_.max_message_bytes),
-      MakeClientInterceptors(options_.identity, options_.metrics, &faults_));
+      MakeClientInterceptors(options_.identity, &metrics_, &faults_));
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<grpc::Channel>>> ChannelFactory::CreateAll(

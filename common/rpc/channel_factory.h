@@ -21,8 +21,8 @@ namespace dtrpo::rpc {
 inline constexpr int64_t kDefaultMaxMessageBytes = 64 << 20;
 
 struct ChannelOptions {
-  ClientIdentity identity;
-  bool insecure = false;                        // allows plain text to targets that aren't loopback
+  ClientIdentity identity;  // the series of the calls that its role makes exist from the start
+  bool insecure = false;    // allows plain text to targets that aren't loopback
   std::shared_ptr<const TlsIdentity> tls = {};  // null: plain text
   int64_t max_message_bytes = kDefaultMaxMessageBytes;
   FaultOptions faults;
@@ -43,6 +43,7 @@ class ChannelFactory {
 
  private:
   const ChannelOptions options_;
+  const CallMetrics metrics_;
   FaultInjector faults_;
 };
 

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/rpc/call_metrics.h"
 #include "common/rpc/metadata.h"
 
 namespace dtrpo::rpc {
@@ -22,19 +21,18 @@ using Hook = grpc::experimental::InterceptionHookPoints;
 
 class MetricsInterceptor : public Interceptor {
  public:
-  MetricsInterceptor(base::MetricsRegistry* metrics, std::string method)
+  MetricsInterceptor(const CallMetrics* metrics, std::string method)
       : metrics_(metrics), method_(std::move(method)), start_(absl::Now()) {}
 
   void Intercept(InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(Hook::POST_RECV_STATUS)) {
-      RecordCall(*metrics_, CallSide::kClient, method_, methods->GetRecvStatus()->error_code(),
-                 absl::Now() - start_);
+      metrics_->Record(method_, methods->GetRecvStatus()->error_code(), absl::Now() - start_);
     }
     methods->Proceed();
   }
 
  private:
-  base::MetricsRegistry* const metrics_;
+  const CallMetrics* const metrics_;
   const std::string method_;
   const absl::Time start_;
 };
@@ -154,7 +152,7 @@ std::unique_ptr<ClientInterceptorFactoryInterface> MakeFactory(Make make) {
 }  // namespace
 
 std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>> MakeClientInterceptors(
-    const ClientIdentity& identity, base::MetricsRegistry* metrics, FaultInjector* faults) {
+    const ClientIdentity& identity, const CallMetrics* metrics, FaultInjector* faults) {
   std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>> factories;
   factories.push_back(MakeFactory([metrics](ClientRpcInfo* info) -> Interceptor* {
     return new MetricsInterceptor(metrics, info->method());

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "common/base/metrics.h"
+#include "common/rpc/call_metrics.h"
 #include "common/rpc/fault_injector.h"
 
 namespace dtrpo::rpc {
@@ -26,7 +26,7 @@ struct ClientIdentity {
 
 // `metrics` and `faults` outlive the channel.
 std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>>
-MakeClientInterceptors(const ClientIdentity& identity, base::MetricsRegistry* metrics,
+MakeClientInterceptors(const ClientIdentity& identity, const CallMetrics* metrics,
                        FaultInjector* faults);
 
 }  // namespace dtrpo::rpc

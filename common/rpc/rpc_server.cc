@@ -13,8 +13,8 @@
 #include "absl/base/call_once.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/access_table.h"
 #include "common/rpc/call_authorizer.h"
-#include "common/rpc/call_metrics.h"
 #include "common/rpc/server_interceptors.h"
 
 namespace dtrpo::rpc {
@@ -56,6 +56,9 @@ void SetArguments(const ServerOptions& options, grpc::ServerBuilder* builder) {
   quota.SetMaxThreads(options.max_threads + 1);
   quota.Resize(static_cast<size_t>(limits.memory_bytes));
   builder->SetResourceQuota(quota);
+  // gRPC would end every thread that finds two others waiting: making them anew for the next calls,
+  // with all that the thread's libraries keep for each, costs more than a call.
+  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, options.max_threads);
 }
 
 }  // namespace
@@ -66,7 +69,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   if (options.tls == nullptr) {
     DTRPO_RETURN_IF_ERROR(CheckInsecureAllowed(address, options.insecure));
   }
-  auto result = std::unique_ptr<RpcServer>(new RpcServer(options.limits));
+  auto result = std::unique_ptr<RpcServer>(new RpcServer(options));
   DTRPO_ASSIGN_OR_RETURN(result->acceptor_,
                          ConnectionAcceptor::Listen(address, options.limits.connections));
 
@@ -74,12 +77,12 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   grpc::ServerBuilder builder;
   SetArguments(options, &builder);
   builder.experimental().SetInterceptorCreators(
-      MakeServerInterceptors(options.metrics, &result->limiter_));
+      MakeServerInterceptors(&result->metrics_, RunningCalls(*options.metrics), &result->limiter_));
   MaxRunningCalls(*options.metrics)->Set(options.max_threads);
   const std::shared_ptr<grpc::ServerCredentials> credentials =
       options.tls == nullptr
           ? grpc::InsecureServerCredentials()
-          : options.tls->ServerCredentials(std::make_shared<CallAuthorizer>(options.metrics));
+          : options.tls->ServerCredentials(std::make_shared<CallAuthorizer>(&result->metrics_));
   std::shared_ptr<grpc::experimental::ExternalConnectionAcceptor> connections =
       builder.experimental().AddExternalConnectionAcceptor(
           grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
@@ -102,8 +105,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   return result;
 }
 
-RpcServer::RpcServer(const ServerLimits& limits)
-    : limiter_(limits.calls_per_second, limits.calls_per_peer) {}
+RpcServer::RpcServer(const ServerOptions& options)
+    : metrics_(options.metrics, CallSide::kServer,
+               options.role.has_value() ? MethodsServedBy(*options.role)
+                                        : std::vector<absl::string_view>()),
+      limiter_(options.limits.calls_per_second, options.limits.calls_per_peer) {}
 
 RpcServer::~RpcServer() { Shutdown(absl::InfinitePast()); }
 

@@ -19,6 +19,7 @@
 #include "common/base/metrics.h"
 #include "common/rpc/address.h"
 #include "common/rpc/call_limiter.h"
+#include "common/rpc/call_metrics.h"
 #include "common/rpc/channel_factory.h"
 #include "common/rpc/connection_acceptor.h"
 #include "common/rpc/tls_identity.h"
@@ -50,6 +51,7 @@ struct ServerOptions {
   int max_threads = 32;
   int64_t max_message_bytes = kDefaultMaxMessageBytes;
   base::MetricsRegistry* metrics = base::NullMetrics();  // outlives the server
+  std::optional<Role> role = {};  // whose calls have their series from the start; none: nobody's
 };
 
 class RpcServer {
@@ -72,10 +74,11 @@ class RpcServer {
   void Shutdown(absl::Time deadline);
 
  private:
-  explicit RpcServer(const ServerLimits& limits);
+  explicit RpcServer(const ServerOptions& options);
   absl::Status StartHealth(const std::string& listen);
   void SetServing(const std::string& name, bool serving);
 
+  const CallMetrics metrics_;
   CallLimiter limiter_;
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;

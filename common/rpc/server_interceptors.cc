@@ -11,7 +11,6 @@
 #include "absl/time/clock.h"
 #include "common/base/retry_after.h"
 #include "common/rpc/call_authorizer.h"
-#include "common/rpc/call_metrics.h"
 #include "common/rpc/metadata.h"
 #include "common/rpc/serve.h"
 #include "common/rpc/status_translation.h"
@@ -37,12 +36,13 @@ std::string PeerOf(const grpc::ServerContextBase& context) {
 
 class CallInterceptor : public Interceptor {
  public:
-  CallInterceptor(base::MetricsRegistry* metrics, CallLimiter* limiter, ServerRpcInfo* info)
-      : metrics_(metrics), limiter_(limiter), info_(info), start_(absl::Now()) {
-    RunningCalls(*metrics_)->Add(1);
+  CallInterceptor(const CallMetrics* metrics, base::Gauge* running, CallLimiter* limiter,
+                  ServerRpcInfo* info)
+      : metrics_(metrics), running_(running), limiter_(limiter), info_(info), start_(absl::Now()) {
+    running_->Add(1);
   }
   ~CallInterceptor() override {
-    RunningCalls(*metrics_)->Add(-1);
+    running_->Add(-1);
     if (!peer_.empty()) limiter_->End(peer_);
   }
 
@@ -63,8 +63,7 @@ class CallInterceptor : public Interceptor {
         methods->GetSendTrailingMetadata()->emplace(kErrorDetailKey, status.error_details());
       }
       methods->ModifySendStatus(grpc::Status(status.error_code(), status.error_message()));
-      RecordCall(*metrics_, CallSide::kServer, info_->method(), status.error_code(),
-                 absl::Now() - start_);
+      metrics_->Record(info_->method(), status.error_code(), absl::Now() - start_);
     }
     methods->Proceed();
   }
@@ -85,7 +84,8 @@ class CallInterceptor : public Interceptor {
     return status;
   }
 
-  base::MetricsRegistry* const metrics_;
+  const CallMetrics* const metrics_;
+  base::Gauge* const running_;
   CallLimiter* const limiter_;
   ServerRpcInfo* const info_;
   const absl::Time start_;
@@ -95,23 +95,24 @@ class CallInterceptor : public Interceptor {
 
 class CallInterceptorFactory : public ServerInterceptorFactoryInterface {
  public:
-  CallInterceptorFactory(base::MetricsRegistry* metrics, CallLimiter* limiter)
-      : metrics_(metrics), limiter_(limiter) {}
+  CallInterceptorFactory(const CallMetrics* metrics, base::Gauge* running, CallLimiter* limiter)
+      : metrics_(metrics), running_(running), limiter_(limiter) {}
   Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
-    return new CallInterceptor(metrics_, limiter_, info);
+    return new CallInterceptor(metrics_, running_, limiter_, info);
   }
 
  private:
-  base::MetricsRegistry* const metrics_;
+  const CallMetrics* const metrics_;
+  base::Gauge* const running_;
   CallLimiter* const limiter_;
 };
 
 }  // namespace
 
 std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>> MakeServerInterceptors(
-    base::MetricsRegistry* metrics, CallLimiter* limiter) {
+    const CallMetrics* metrics, base::Gauge* running, CallLimiter* limiter) {
   std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>> factories;
-  factories.push_back(std::make_unique<CallInterceptorFactory>(metrics, limiter));
+  factories.push_back(std::make_unique<CallInterceptorFactory>(metrics, running, limiter));
   return factories;
 }
 

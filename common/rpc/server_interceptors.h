@@ -17,11 +17,12 @@
 
 #include "common/base/metrics.h"
 #include "common/rpc/call_limiter.h"
+#include "common/rpc/call_metrics.h"
 
 namespace dtrpo::rpc {
 
-// `metrics` and `limiter` outlive the server.
+// All outlive the server. `running`: calls that are worked on.
 std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
-MakeServerInterceptors(base::MetricsRegistry* metrics, CallLimiter* limiter);
+MakeServerInterceptors(const CallMetrics* metrics, base::Gauge* running, CallLimiter* limiter);
 
 }  // namespace dtrpo::rpc

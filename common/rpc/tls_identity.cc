@@ -7,6 +7,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <ctime>
 #include <optional>
 #include <utility>
@@ -105,6 +106,17 @@ absl::StatusOr<CertificateFacts> ParseCertificate(const std::string& pem) {
   return CertificateFacts{.role = role,
                           .not_before = ToTime(X509_get0_notBefore(certificate.get())),
                           .not_after = ToTime(X509_get0_notAfter(certificate.get()))};
+}
+
+absl::StatusOr<absl::Time> FirstExpiry(const std::string& pem) {
+  const Bio reader = Reader(pem);
+  absl::Time first = absl::InfiniteFuture();
+  while (const auto certificate =
+             Certificate(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr))) {
+    first = std::min(first, ToTime(X509_get0_notAfter(certificate.get())));
+  }
+  if (first < absl::InfiniteFuture()) return first;
+  return absl::InvalidArgumentError("holds no PEM certificate");
 }
 
 absl::StatusOr<std::shared_ptr<const TlsIdentity>> TlsIdentity::Load(const TlsFiles& files,

@@ -43,6 +43,8 @@ struct CertificateFacts {
 };
 // INVALID_ARGUMENT: no PEM certificate, or no URI name of a role in it, or several.
 absl::StatusOr<CertificateFacts> ParseCertificate(const std::string& pem);
+// When the first of the text's certificates ends. INVALID_ARGUMENT: there is none in it.
+absl::StatusOr<absl::Time> FirstExpiry(const std::string& pem);
 
 class TlsIdentity {
  public:

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/base/file_system.h"
 #include "common/runtime/build_info.h"
 
 namespace dtrpo::runtime {
@@ -55,16 +56,24 @@ prometheus::MetricFamily Family(const std::string& name, const std::string& help
 
 }  // namespace
 
-ProcessMetrics::ProcessMetrics(std::map<std::string, std::string> labels)
+ProcessMetrics::ProcessMetrics(std::map<std::string, std::string> labels, rpc::TlsFiles tls)
     : labels_(std::move(labels)),
+      tls_(std::move(tls)),
       start_time_seconds_(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch())) {}
+
+void ProcessMetrics::ReadExpiry(const std::string& certificate, const std::string& path) const {
+  const absl::StatusOr<std::string> pem = base::PosixFileSystem()->Read(path);
+  if (!pem.ok()) return;
+  const absl::StatusOr<absl::Time> expiry = rpc::FirstExpiry(*pem);
+  if (expiry.ok()) expiry_[certificate] = absl::ToDoubleSeconds(*expiry - absl::UnixEpoch());
+}
 
 std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
   const auto gauge = prometheus::MetricType::Gauge;
   std::map<std::string, std::string> build = labels_;
   build["version"] = kVersion;
   build["git"] = GitCommit();
-  return {
+  std::vector<prometheus::MetricFamily> families = {
       Family("dtrpo_build_info", "Always 1; version and commit of the binary.", gauge, 1, build),
       Family("process_start_time_seconds", "Unix time at which the process started.", gauge,
              start_time_seconds_, labels_),
@@ -76,6 +85,23 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
       Family("process_max_fds", "Most files and connections that may be open.", gauge, MaxFiles(),
              labels_),
   };
+  if (!tls_.any()) return families;
+  absl::MutexLock lock(&mutex_);
+  ReadExpiry("own", tls_.certificate);
+  ReadExpiry("ca", tls_.ca);
+  prometheus::MetricFamily certificates{"dtrpo_tls_certificate_expiry_timestamp_seconds",
+                                        "When the first certificate of the file ends.",
+                                        gauge,
+                                        {}};
+  for (const auto& [certificate, expiry] : expiry_) {
+    std::map<std::string, std::string> labels = labels_;
+    labels["certificate"] = certificate;
+    prometheus::MetricFamily one =
+        Family(certificates.name, certificates.help, gauge, expiry, labels);
+    certificates.metric.push_back(std::move(one.metric.front()));
+  }
+  families.push_back(std::move(certificates));
+  return families;
 }
 
 }  // namespace dtrpo::runtime

@@ -6,6 +6,7 @@
 
 #include <exception>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -15,32 +16,56 @@
 namespace dtrpo::runtime {
 namespace {
 
+// A series of a family, as long as the object lives. REQUIRES: the family outlives it.
+template <typename Metric>
+class Series {
+ public:
+  template <typename... Arguments>
+  explicit Series(prometheus::Family<Metric>& family, Arguments&&... arguments)
+      : family_(family), metric_(&family.Add(std::forward<Arguments>(arguments)...)) {}
+  ~Series() { family_.Remove(metric_); }
+  Series(const Series&) = delete;
+  Series& operator=(const Series&) = delete;
+  Metric* operator->() const { return metric_; }
+
+ private:
+  prometheus::Family<Metric>& family_;
+  Metric* const metric_;
+};
+
 class PrometheusCounter : public base::Counter {
  public:
-  explicit PrometheusCounter(prometheus::Counter* counter) : counter_(counter) {}
+  PrometheusCounter(prometheus::Family<prometheus::Counter>& family,
+                    const std::map<std::string, std::string>& labels)
+      : counter_(family, labels) {}
   void Increment(double by) override { counter_->Increment(by); }
 
  private:
-  prometheus::Counter* const counter_;
+  const Series<prometheus::Counter> counter_;
 };
 
 class PrometheusGauge : public base::Gauge {
  public:
-  explicit PrometheusGauge(prometheus::Gauge* gauge) : gauge_(gauge) {}
+  PrometheusGauge(prometheus::Family<prometheus::Gauge>& family,
+                  const std::map<std::string, std::string>& labels)
+      : gauge_(family, labels) {}
   void Set(double value) override { gauge_->Set(value); }
   void Add(double by) override { gauge_->Increment(by); }
 
  private:
-  prometheus::Gauge* const gauge_;
+  const Series<prometheus::Gauge> gauge_;
 };
 
 class PrometheusHistogram : public base::Histogram {
  public:
-  explicit PrometheusHistogram(prometheus::Histogram* histogram) : histogram_(histogram) {}
+  PrometheusHistogram(prometheus::Family<prometheus::Histogram>& family,
+                      const std::map<std::string, std::string>& labels,
+                      const std::vector<double>& buckets)
+      : histogram_(family, labels, buckets) {}
   void Observe(double value) override { histogram_->Observe(value); }
 
  private:
-  prometheus::Histogram* const histogram_;
+  const Series<prometheus::Histogram> histogram_;
 };
 
 std::map<std::string, std::string> SortedLabels(const base::Labels& labels) {
@@ -55,7 +80,7 @@ std::map<std::string, std::string> PrometheusMetrics::RoleLabel() const {
 }
 
 absl::StatusOr<std::unique_ptr<PrometheusMetrics>> PrometheusMetrics::Create(
-    const std::string& listen, bool insecure, const std::string& role) {
+    const std::string& listen, bool insecure, const std::string& role, const rpc::TlsFiles& tls) {
   auto metrics = std::unique_ptr<PrometheusMetrics>(new PrometheusMetrics(role));
   if (listen == "off") return metrics;
   DTRPO_ASSIGN_OR_RETURN(rpc::Address address, rpc::ParseAddress(listen));
@@ -70,7 +95,7 @@ absl::StatusOr<std::unique_ptr<PrometheusMetrics>> PrometheusMetrics::Create(
   }
   metrics->exposer_->RegisterCollectable(metrics->registry_);
   if (!role.empty()) {
-    metrics->process_ = std::make_shared<ProcessMetrics>(metrics->RoleLabel());
+    metrics->process_ = std::make_shared<ProcessMetrics>(metrics->RoleLabel(), tls);
     metrics->exposer_->RegisterCollectable(metrics->process_);
   }
   metrics->address_ = std::move(address);
@@ -100,7 +125,7 @@ base::Counter* PrometheusMetrics::GetCounter(const std::string& name, const std:
   if (counter == nullptr) {
     prometheus::Family<prometheus::Counter>& family =
         prometheus::BuildCounter().Name(name).Help(help).Labels(RoleLabel()).Register(*registry_);
-    counter = std::make_unique<PrometheusCounter>(&family.Add(SortedLabels(labels)));
+    counter = std::make_unique<PrometheusCounter>(family, SortedLabels(labels));
   }
   return counter.get();
 }
@@ -113,7 +138,7 @@ base::Gauge* PrometheusMetrics::GetGauge(const std::string& name, const std::str
   if (gauge == nullptr) {
     prometheus::Family<prometheus::Gauge>& family =
         prometheus::BuildGauge().Name(name).Help(help).Labels(RoleLabel()).Register(*registry_);
-    gauge = std::make_unique<PrometheusGauge>(&family.Add(SortedLabels(labels)));
+    gauge = std::make_unique<PrometheusGauge>(family, SortedLabels(labels));
   }
   return gauge.get();
 }
@@ -127,20 +152,17 @@ base::Histogram* PrometheusMetrics::GetHistogram(const std::string& name, const 
   if (histogram == nullptr) {
     prometheus::Family<prometheus::Histogram>& family =
         prometheus::BuildHistogram().Name(name).Help(help).Labels(RoleLabel()).Register(*registry_);
-    histogram = std::make_unique<PrometheusHistogram>(
-        &family.Add(SortedLabels(labels), prometheus::Histogram::BucketBoundaries(buckets)));
+    histogram = std::make_unique<PrometheusHistogram>(family, SortedLabels(labels), buckets);
   }
   return histogram.get();
 }
 
-void PrometheusMetrics::RemoveGauge(const std::string& name, const base::Labels& labels) {
+void PrometheusMetrics::RemoveSeries(const std::string& name, const base::Labels& labels) {
+  const Key key = {name, SortedLabels(labels)};
   absl::MutexLock lock(&mutex_);
-  const auto found = gauges_.find({name, SortedLabels(labels)});
-  if (found == gauges_.end()) return;
-  prometheus::Family<prometheus::Gauge>& family =
-      prometheus::BuildGauge().Name(name).Labels(RoleLabel()).Register(*registry_);
-  family.Remove(&family.Add(SortedLabels(labels)));
-  gauges_.erase(found);
+  counters_.erase(key);
+  gauges_.erase(key);
+  histograms_.erase(key);
 }
 
 }  // namespace dtrpo::runtime

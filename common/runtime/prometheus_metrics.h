@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/metrics.h"
 #include "common/rpc/address.h"
+#include "common/rpc/tls_identity.h"
 
 namespace dtrpo::runtime {
 
@@ -23,10 +24,11 @@ class PrometheusMetrics : public base::MetricsRegistry {
   // `listen` is host:port (port 0: a free one) or "off". An address that isn't loopback needs
   // `insecure`. FAILED_PRECONDITION "can't listen on host:port: ..." when the port is taken.
   // `role`: a label of every series; empty: none. With one come the process's own series, too
-  // (process_metrics.h).
+  // (process_metrics.h), with the expiry of the certificates in `tls`.
   static absl::StatusOr<std::unique_ptr<PrometheusMetrics>> Create(const std::string& listen,
                                                                    bool insecure,
-                                                                   const std::string& role = "");
+                                                                   const std::string& role = "",
+                                                                   const rpc::TlsFiles& tls = {});
   ~PrometheusMetrics() override;
 
   // With the bound port; empty when off.
@@ -39,7 +41,7 @@ class PrometheusMetrics : public base::MetricsRegistry {
   base::Histogram* GetHistogram(const std::string& name, const std::string& help,
                                 const std::vector<double>& buckets,
                                 const base::Labels& labels = {}) override;
-  void RemoveGauge(const std::string& name, const base::Labels& labels) override;
+  void RemoveSeries(const std::string& name, const base::Labels& labels) override;
 
  private:
   // Of every series, beside its own labels.

@@ -39,10 +39,14 @@ void RaiseDescriptorLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+rpc::TlsFiles TlsFilesOf(const v1::ServerConfig& server) {
+  const v1::TlsConfig& tls = server.tls();
+  return {.certificate = tls.certificate(), .key = tls.key(), .ca = tls.ca()};
+}
+
 // Null without `tls`. The certificate must be of the role that the process has.
 absl::StatusOr<std::shared_ptr<const rpc::TlsIdentity>> LoadIdentity(const HostOptions& options) {
-  const v1::TlsConfig& tls = options.server.tls();
-  const rpc::TlsFiles files = {.certificate = tls.certificate(), .key = tls.key(), .ca = tls.ca()};
+  const rpc::TlsFiles files = TlsFilesOf(options.server);
   if (!files.any()) return nullptr;
   DTRPO_ASSIGN_OR_RETURN(auto identity, rpc::TlsIdentity::Load(files, options.files));
   if (rpc::RoleName(identity->role()) == options.role) return identity;
@@ -94,7 +98,7 @@ absl::StatusOr<std::unique_ptr<ServiceHost>> ServiceHost::Create(HostOptions opt
       std::unique_ptr<PrometheusMetrics> metrics,
       PrometheusMetrics::Create(options.server.metrics_listen(),
                                 options.server.insecure() || options.server.insecure_metrics(),
-                                options.role));
+                                options.role, TlsFilesOf(options.server)));
   return std::unique_ptr<ServiceHost>(
       new ServiceHost(std::move(options), std::move(tls), std::move(metrics)));
 }
@@ -124,6 +128,7 @@ absl::Status ServiceHost::Start(const std::vector<grpc::Service*>& services) {
   server.max_threads = options_.server.max_threads();
   server.max_message_bytes = options_.server.max_message_bytes();
   server.metrics = metrics_.get();
+  server.role = rpc::ParseRole(options_.role);
   std::vector<grpc::Service*> all = services;
   all.push_back(&introspection_);
   DTRPO_ASSIGN_OR_RETURN(server_, rpc::RpcServer::Start(server, all));

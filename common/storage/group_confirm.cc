@@ -8,7 +8,8 @@
 
 namespace dtrpo::storage {
 
-GroupConfirm::GroupConfirm(Work work) : work_(std::move(work)), thread_([this] { Run(); }) {}
+GroupConfirm::GroupConfirm(Work work, SyncObserver observer)
+    : work_(std::move(work)), observer_(std::move(observer)), thread_([this] { Run(); }) {}
 
 GroupConfirm::~GroupConfirm() {
   {
@@ -55,11 +56,6 @@ int64_t GroupConfirm::done() const {
   return done_;
 }
 
-int64_t GroupConfirm::rounds() const {
-  absl::MutexLock lock(&mutex_);
-  return rounds_;
-}
-
 void GroupConfirm::Run() {
   absl::MutexLock lock(&mutex_);
   for (;;) {
@@ -67,9 +63,11 @@ void GroupConfirm::Run() {
     if (stopping_) return;
     mutex_.Unlock();
     int64_t done_up_to = 0;
+    const absl::Time started = absl::Now();
     const absl::Status status = work_(&done_up_to);
+    const absl::Duration took = absl::Now() - started;
     mutex_.Lock();
-    ++rounds_;
+    if (status.ok() && observer_) observer_(took, std::max<int64_t>(0, done_up_to - done_));
     if (status.ok()) {
       done_ = std::max(done_, done_up_to);
     } else {

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/storage/storage_engine.h"
 
 namespace dtrpo::storage {
 
@@ -27,7 +28,7 @@ class GroupConfirm {
   // `work` makes durable what was written before it was called, and returns up to where that is.
   // Called by one thread at a time.
   using Work = std::function<absl::Status(int64_t* done_up_to)>;
-  explicit GroupConfirm(Work work);
+  explicit GroupConfirm(Work work, SyncObserver observer = nullptr);
   ~GroupConfirm();  // waits for work that is under way
 
   // Work for `sequence` begins as soon as it can; doesn't wait.
@@ -39,7 +40,6 @@ class GroupConfirm {
   // fsync nobody knows what is on the disk, and a second one that succeeds proves nothing.
   absl::Status Await(int64_t sequence, absl::Duration timeout);
   int64_t done() const;
-  int64_t rounds() const;
 
  private:
   void Run();
@@ -47,10 +47,10 @@ class GroupConfirm {
   void Want(int64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Work work_;
+  const SyncObserver observer_;
   mutable absl::Mutex mutex_;
   int64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t done_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t rounds_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);
   std::string trouble_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

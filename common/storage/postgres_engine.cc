@@ -43,7 +43,8 @@ class PostgresEngine final : public StorageEngine {
         logs_(std::move(taken.logs)),
         writer_(std::move(writer)),
         reader_(std::move(reader)),
-        commit_([this](int64_t* done_up_to) { return CommitQueued(done_up_to); }) {
+        commit_([this](int64_t* done_up_to) { return CommitQueued(done_up_to); },
+                options_.on_sync) {
     for (const auto& [name, index] : logs_) next_log_ = std::max(next_log_, index.number + 1);
   }
   ~PostgresEngine() override {
@@ -348,7 +349,7 @@ absl::StatusOr<LogSize> PostgresEngine::SizeOf(absl::string_view log) const {
 
 absl::StatusOr<StoreSize> PostgresEngine::Size() const {
   DTRPO_ASSIGN_OR_RETURN(const auto rows, Read({"database_bytes", {}}));
-  return StoreSize{.disk_bytes = rows.number(0, 0), .free_bytes = -1, .syncs = commit_.rounds()};
+  return StoreSize{.disk_bytes = rows.number(0, 0), .free_bytes = -1};
 }
 
 absl::Status PostgresEngine::Close() {

@@ -28,6 +28,7 @@ struct PostgresOptions {
   std::string shard = "shard-0";
   std::string schema = "dtrpo";  // made when it isn't there; letters, digits and underscores
   absl::Duration open_timeout = absl::Seconds(30);
+  SyncObserver on_sync = {};
 };
 
 // FAILED_PRECONDITION for a schema of another format, UNAVAILABLE when no server answers in time.

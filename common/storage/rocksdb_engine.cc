@@ -46,7 +46,7 @@ class RocksDbEngine final : public StorageEngine {
         logs_(std::move(opened.logs)),
         next_log_(opened.next_log),
         reclaimer_(db_.get(), body_family_, log_family_),
-        sync_([this](int64_t* done_up_to) { return Sync(done_up_to); }) {}
+        sync_([this](int64_t* done_up_to) { return Sync(done_up_to); }, options.on_sync) {}
   ~RocksDbEngine() override {
     const absl::Status closed = Close();
     if (!closed.ok()) base::LogError("closing the store", {{"error", closed}});
@@ -368,7 +368,7 @@ absl::StatusOr<StoreSize> RocksDbEngine::Size() const {
     absl::ReaderMutexLock lock(&mutex_);
     if (closed_) return absl::FailedPreconditionError("the store is closed");
   }
-  StoreSize size = {.disk_bytes = 0, .free_bytes = free_space_.Now(), .syncs = sync_.rounds()};
+  StoreSize size = {.disk_bytes = 0, .free_bytes = free_space_.Now()};
   DTRPO_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_->List(folder_.database()));
   for (const std::string& name : names) {
     // Files come and go meanwhile.

@@ -39,6 +39,7 @@ struct RocksDbOptions {
   int64_t write_buffer_bytes = 0;
   // Told about opening: every second while the log is read, and what was cut.
   std::function<void(const std::string& what)> progress = {};
+  SyncObserver on_sync = {};
   base::FileSystem* files = base::PosixFileSystem();
   rocksdb::Env* env = nullptr;  // null: the real disk
 };

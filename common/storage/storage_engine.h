@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -91,8 +92,11 @@ struct LogSize {
 struct StoreSize {
   int64_t disk_bytes = -1;  // what the store's files take
   int64_t free_bytes = -1;  // that its disk still has
-  int64_t syncs = 0;        // fsyncs (commits) that confirmed something since the engine was opened
 };
+
+// Told of each fsync (commit) that confirmed something: how long it took, and how many steps became
+// durable by it. Called by a thread of the engine; must return at once. May be empty.
+using SyncObserver = std::function<void(absl::Duration took, int64_t steps)>;
 
 class StorageEngine {
  public:

@@ -25,12 +25,15 @@ std::vector<std::pair<std::string, std::string>> CheckStoreChoice(const StoreCho
 absl::StatusOr<std::unique_ptr<StorageEngine>> OpenStore(const StoreChoice& choice) {
   if (choice.engine == "memory") return std::make_unique<MemoryEngine>();
   if (choice.engine == "postgres") {
-    return OpenPostgres(
-        {.connection = choice.postgres, .shard = choice.shard, .schema = choice.schema});
+    return OpenPostgres({.connection = choice.postgres,
+                         .shard = choice.shard,
+                         .schema = choice.schema,
+                         .on_sync = choice.on_sync});
   }
   RocksDbOptions options;
   options.folder = choice.path;
   options.write_buffer_bytes = choice.write_buffer_bytes;
+  options.on_sync = choice.on_sync;
   options.progress = [&choice](const std::string& what) {
     base::LogInfo("store", {{"path", choice.path}, {"what", what}});
   };

@@ -18,6 +18,7 @@ struct StoreChoice {
   std::string shard = {};          // postgres: the store's name among those of its schema
   std::string schema = {};         // postgres
   int64_t write_buffer_bytes = 0;  // rocksdb; 0: its default
+  SyncObserver on_sync = {};       // not of memory
 };
 
 // (field of the configuration, what is wrong with it).

@@ -95,9 +95,10 @@ absl::Status JobTable::Commit(const LogRecords& records, std::vector<StoredPair>
   written_ = written->sequence;
   ++commits_;
   const Shown after(table_);
-  MoveGauges(before, after, deps_.metrics);
+  MoveGauges(before, after, *metrics_);
   const bool over = table_.closed() || std::holds_alternative<StartedOver>(records.front());
-  if (!over) RaiseCounters(before.counters, after.counters, deps_.metrics);
+  if (!over) RaiseCounters(before.counters, after.counters, *metrics_);
+  if (table_.closed()) metrics_.reset();
   WriteSnapshotWhenDue();
   return absl::OkStatus();
 }
@@ -200,12 +201,12 @@ absl::StatusOr<bool> JobTable::TakeItems(const PromptKey& prompt, const std::vec
   DTRPO_RETURN_IF_ERROR(CheckOpen());
   if (elsewhere.shard > 0) DTRPO_RETURN_IF_ERROR(CheckIncarnation(incarnation));
   absl::StatusOr<LogRecords> records = table_.PlanInsert(prompt, items, elsewhere);
-  if (absl::IsResourceExhausted(records.status())) deps_.metrics->refused_inserts->Increment();
+  if (absl::IsResourceExhausted(records.status())) metrics_->refused_inserts->Increment();
   DTRPO_RETURN_IF_ERROR(records.status());
   const bool duplicate = records->empty();
   if (duplicate) {
     ++duplicate_inserts_;
-    deps_.metrics->duplicate_inserts->Increment();
+    metrics_->duplicate_inserts->Increment();
   }
   DTRPO_RETURN_IF_ERROR(Commit(*records, std::move(pairs)));
   *sequence = written_;
@@ -217,12 +218,10 @@ absl::Status JobTable::FormUpTo(int64_t batch) {
     DTRPO_ASSIGN_OR_RETURN(const LogRecords records, table_.PlanNextBatch());
     DTRPO_RETURN_IF_ERROR(Commit(records));
     const int64_t formed = table_.formed_batch();
-    deps_.metrics->formed_batches->Increment();
-    deps_.metrics->sampled_pairs->Increment(
-        static_cast<double>(table_.batch(formed).entries.size()));
+    metrics_->formed_batches->Increment();
+    metrics_->sampled_pairs->Increment(static_cast<double>(table_.batch(formed).entries.size()));
     for (const BatchEntry& entry : table_.batch(formed).entries) {
-      deps_.metrics->pair_lag_versions->Observe(
-          static_cast<double>(table_.LagVersions(formed, entry)));
+      metrics_->pair_lag_versions->Observe(static_cast<double>(table_.LagVersions(formed, entry)));
     }
   }
   return absl::OkStatus();
@@ -266,7 +265,7 @@ absl::StatusOr<JobTable::SlicePlan> JobTable::AwaitSlice(const BatchRequest& req
     const absl::Status formed = FormUpTo(request.batch);
     const absl::Time now = deps_.clock->Now();
     if (formed.ok()) {
-      deps_.metrics->batch_wait_seconds->Observe(absl::ToDoubleSeconds(now - start));
+      metrics_->batch_wait_seconds->Observe(absl::ToDoubleSeconds(now - start));
       return PlanSlice(request);
     }
     if (!absl::IsUnavailable(formed) || now >= give_up || cancelled()) return formed;

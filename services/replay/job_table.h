@@ -230,6 +230,7 @@ class JobTable {
   const storage::Durability level_;
 
   mutable absl::Mutex mutex_;
+  std::shared_ptr<const TableMetrics> metrics_ ABSL_GUARDED_BY(mutex_);  // null once it is closed
   ReplayTable table_ ABSL_GUARDED_BY(mutex_);
   storage::Position logged_position_ ABSL_GUARDED_BY(mutex_) = 0;
   storage::Position snapshot_position_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -38,10 +38,14 @@ JobTable::JobTable(std::string job_id, const JobTableDeps& deps, ReplayTable tab
       engine_(EngineOf(deps, table.options())),
       level_(LevelOf(table.options())),
       table_(std::move(table)) {
-  MoveGauges(Shown(), Shown(table_), deps_.metrics);
+  if (table_.closed()) return;
+  metrics_ = deps_.metrics->of_run.Of(job_id_);
+  MoveGauges(Shown(), Shown(table_), *metrics_);
 }
 
-JobTable::~JobTable() { MoveGauges(Shown(table_), Shown(), deps_.metrics); }
+JobTable::~JobTable() {
+  if (metrics_ != nullptr) MoveGauges(Shown(table_), Shown(), *metrics_);
+}
 
 absl::StatusOr<std::unique_ptr<JobTable>> JobTable::Create(const std::string& job_id,
                                                            const TableOptions& options,

@@ -1,7 +1,6 @@
 // dtrpo-replay: the replay store as a process.
 #include <malloc.h>
 
-#include <algorithm>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -20,8 +19,9 @@ namespace {
 
 constexpr absl::Duration kDiskInterval = absl::Seconds(5);
 constexpr int kMaxArenas = 2;
-// Above an item's messages, below the buffers of the engine and of snapshots.
-constexpr int kLargeBlockBytes = 512 << 10;
+// Above an item's messages and the 1 MiB in which gRPC sends them, below the buffers of the engine
+// and of snapshots: what is mapped for each call costs a page fault for each 4 KiB of it.
+constexpr int kLargeBlockBytes = 2 << 20;
 
 v1::ReplayConfig DefaultConfig() {
   v1::ReplayConfig config;
@@ -56,21 +56,23 @@ std::vector<runtime::FieldProblem> CheckConfig(const v1::ReplayConfig& config) {
 
 // Shows what the store's files take, until the process stops.
 void WatchDisk(const ReplayStore& store, const ReplayMetrics& metrics, runtime::ServiceHost& host) {
-  int64_t syncs = 0;
   do {
     const storage::StoreSize size = store.SizeOnDisk();
     metrics.disk_bytes->Set(static_cast<double>(size.disk_bytes));
     metrics.free_disk_bytes->Set(static_cast<double>(size.free_bytes));
-    metrics.log_syncs->Increment(static_cast<double>(std::max<int64_t>(0, size.syncs - syncs)));
-    syncs = std::max(syncs, size.syncs);
   } while (!host.stop()->SleepFor(*host.clock(), kDiskInterval));
 }
 
 absl::Status Run(runtime::ServiceHost& host, const v1::ReplayConfig& config) {
-  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<storage::StorageEngine> engine,
-                         storage::OpenStore(ChoiceOf(config)));
-  storage::MemoryEngine memory;  // of jobs that ask for no more
   ReplayMetrics metrics(host.metrics());
+  storage::StoreChoice choice = ChoiceOf(config);
+  choice.on_sync = [&metrics](absl::Duration took, int64_t steps) {
+    metrics.log_sync_seconds->Observe(absl::ToDoubleSeconds(took));
+    metrics.log_sync_steps->Observe(static_cast<double>(steps));
+  };
+  DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<storage::StorageEngine> engine,
+                         storage::OpenStore(choice));
+  storage::MemoryEngine memory;  // of jobs that ask for no more
   ReplayStore store(
       {.engine = engine.get(),
        .metrics = &metrics,

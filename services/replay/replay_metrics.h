@@ -1,14 +1,14 @@
 // Thread safety: as the registry's metrics. Every metric of the replay service, in one place.
-// No job label: jobs come and go, and a store works for few at a time; per-job numbers are in
-// GetReplayStats.
 #pragma once
 
 #include "common/base/metrics.h"
+#include "common/base/per_run.h"
 
 namespace dtrpo::replay {
 
-struct ReplayMetrics {
-  explicit ReplayMetrics(base::MetricsRegistry* registry)
+// Of one job, with the label `run`.
+struct TableMetrics {
+  explicit TableMetrics(base::MetricsRegistry* registry)
       : stored_pairs(registry->GetGauge("dtrpo_replay_stored_pairs", "Pairs in the store")),
         stored_bytes(registry->GetGauge("dtrpo_replay_stored_bytes", "Bytes of stored pairs")),
         available_pairs(registry->GetGauge("dtrpo_replay_available_pairs",
@@ -36,20 +36,8 @@ struct ReplayMetrics {
                                                  "Age of the pairs of a batch when it was formed",
                                                  {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32})),
         sampled_pairs(registry->GetCounter("dtrpo_replay_sampled_pairs_total",
-                                           "Uses of pairs: how many places in batches they took")),
-        confirm_seconds(registry->GetHistogram(
-            "dtrpo_replay_log_confirm_seconds",
-            "Time until a step was as durable as its job asks, the shared fsync included",
-            base::LatencyBuckets())),
-        log_syncs(registry->GetCounter("dtrpo_replay_log_syncs_total",
-                                       "fsyncs (commits) that confirmed something")),
-        recovery_seconds(registry->GetGauge("dtrpo_replay_recovery_seconds",
-                                            "Time the log took when the process started")),
-        disk_bytes(registry->GetGauge("dtrpo_replay_disk_bytes",
-                                      "Bytes of the store's files; -1: the engine can't tell")),
-        free_disk_bytes(registry->GetGauge(
-            "dtrpo_replay_free_disk_bytes",
-            "Bytes that the store's disk still has; -1: the engine can't tell")) {}
+                                           "Uses of pairs: how many places in batches they took")) {
+  }
 
   base::Gauge* stored_pairs;
   base::Gauge* stored_bytes;
@@ -66,8 +54,37 @@ struct ReplayMetrics {
   base::Histogram* batch_wait_seconds;
   base::Histogram* pair_lag_versions;
   base::Counter* sampled_pairs;
+};
+
+// Of the whole store.
+struct ReplayMetrics {
+  explicit ReplayMetrics(base::MetricsRegistry* registry)
+      : of_run(registry),
+        confirm_seconds(registry->GetHistogram(
+            "dtrpo_replay_log_confirm_seconds",
+            "Time until a step was as durable as its job asks, the shared fsync included",
+            base::LatencyBuckets())),
+        log_sync_seconds(registry->GetHistogram("dtrpo_replay_log_sync_seconds",
+                                                "Time of one fsync (commit) of the log",
+                                                base::LatencyBuckets())),
+        log_sync_steps(registry->GetHistogram(
+            "dtrpo_replay_log_sync_steps",
+            "Steps (a prompt's insert, a batch formed) that one fsync made durable",
+            base::ExponentialBuckets(1, 2, 12))),
+        recovery_seconds(registry->GetGauge("dtrpo_replay_recovery_seconds",
+                                            "Time the log took when the process started")),
+        disk_bytes(registry->GetGauge("dtrpo_replay_disk_bytes",
+                                      "Bytes of the store's files; -1: the engine can't tell")),
+        free_disk_bytes(registry->GetGauge(
+            "dtrpo_replay_free_disk_bytes",
+            "Bytes that the store's disk still has; -1: the engine can't tell")) {
+    TableMetrics without_run(registry);  // zeros from the start: autoscalers ask before any job
+  }
+
+  base::PerRun<TableMetrics> of_run;
   base::Histogram* confirm_seconds;
-  base::Counter* log_syncs;
+  base::Histogram* log_sync_seconds;
+  base::Histogram* log_sync_steps;
   base::Gauge* recovery_seconds;
   base::Gauge* disk_bytes;
   base::Gauge* free_disk_bytes;

@@ -1,4 +1,4 @@
-// Thread safety: as the metrics. How one table shows in the gauges and counters of the whole store.
+// Thread safety: as the metrics. How one table shows in its gauges and counters.
 // Of a job of several shards the one that sequences counts all items, and the others none, so that
 // sums over services are right.
 #pragma once
@@ -26,24 +26,24 @@ struct Shown {
   int64_t assigned = 0;
 };
 
-inline void MoveGauges(const Shown& before, const Shown& after, ReplayMetrics* metrics) {
+inline void MoveGauges(const Shown& before, const Shown& after, const TableMetrics& metrics) {
   auto add = [](base::Gauge* gauge, int64_t change) { gauge->Add(static_cast<double>(change)); };
-  add(metrics->stored_pairs, after.items - before.items);
-  add(metrics->stored_bytes, after.bytes - before.bytes);
-  add(metrics->available_pairs, after.available - before.available);
-  add(metrics->assigned_pairs, after.assigned - before.assigned);
+  add(metrics.stored_pairs, after.items - before.items);
+  add(metrics.stored_bytes, after.bytes - before.bytes);
+  add(metrics.available_pairs, after.available - before.available);
+  add(metrics.assigned_pairs, after.assigned - before.assigned);
 }
 
 inline void RaiseCounters(const TableCounters& before, const TableCounters& after,
-                          ReplayMetrics* metrics) {
+                          const TableMetrics& metrics) {
   auto add = [](base::Counter* counter, int64_t change) {
     counter->Increment(static_cast<double>(change));
   };
-  add(metrics->inserted_pairs, after.inserted_items - before.inserted_items);
-  add(metrics->inserted_prompts, after.inserted_prompts - before.inserted_prompts);
-  add(metrics->no_pair_prompts, after.no_pair_prompts - before.no_pair_prompts);
-  add(metrics->evicted_pairs, after.evicted_items - before.evicted_items);
-  add(metrics->consumed_pairs, after.consumed_items - before.consumed_items);
+  add(metrics.inserted_pairs, after.inserted_items - before.inserted_items);
+  add(metrics.inserted_prompts, after.inserted_prompts - before.inserted_prompts);
+  add(metrics.no_pair_prompts, after.no_pair_prompts - before.no_pair_prompts);
+  add(metrics.evicted_pairs, after.evicted_items - before.evicted_items);
+  add(metrics.consumed_pairs, after.consumed_items - before.consumed_items);
 }
 
 }  // namespace dtrpo::replay

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/fake_metrics.h"
+#include "common/base/per_run.h"
 #include "common/base/run_gauges.h"
 
 namespace dtrpo::base {
@@ -45,6 +46,41 @@ TEST(RunGaugesTest, OnlyTheRunsShownLastHaveSeries) {
   EXPECT_EQ(value("run-1"), 2);
   EXPECT_EQ(value("run-8"), 2);
   EXPECT_EQ(metrics.Sum("dtrpo_x_step_count"), 3.0 * RunGauges::kMaxRuns);
+}
+
+struct ItemMetrics {
+  explicit ItemMetrics(MetricsRegistry* registry)
+      : items(registry->GetCounter("dtrpo_x_items_total", "Items.", {{"kind", "a"}})),
+        depth(registry->GetGauge("dtrpo_x_depth_items", "Depth.")),
+        wait(registry->GetHistogram("dtrpo_x_wait_seconds", "Wait.", LatencyBuckets())) {}
+  Counter* items;
+  Gauge* depth;
+  Histogram* wait;
+};
+
+TEST(PerRunTest, ARunHasItsSeriesWhileItLastsAndSomeTimeAfter) {
+  FakeMetrics metrics;
+  PerRun<ItemMetrics> of_run(&metrics);
+  const auto items = [&](const std::string& run) {
+    return metrics.Value("dtrpo_x_items_total", {{"run", run}, {"kind", "a"}});
+  };
+  const auto lasting = of_run.Of("lasting");
+  lasting->items->Increment();
+  for (size_t run = 0; run <= PerRun<ItemMetrics>::kMaxEnded; ++run) {
+    const auto again = of_run.Of(absl::StrCat("run-", run));
+    again->items->Increment();
+    again->depth->Set(1);
+    again->wait->Observe(1);
+  }
+  EXPECT_EQ(items("run-0"), 0) << "of those that ended it is one too many";
+  EXPECT_TRUE(metrics.Observations("dtrpo_x_wait_seconds", {{"run", "run-0"}}).empty());
+  EXPECT_EQ(items("run-1"), 1);
+  EXPECT_EQ(items("run-8"), 1);
+  EXPECT_EQ(metrics.Sum("dtrpo_x_depth_items"), 8) << "the lasting one has 0";
+  EXPECT_EQ(items("lasting"), 1) << "how ever many others have ended";
+  EXPECT_EQ(of_run.Of("run-1")->items, of_run.Of("run-1")->items);
+  of_run.Of("run-1")->items->Increment();
+  EXPECT_EQ(items("run-1"), 2) << "one that begins again goes on with its series";
 }
 
 TEST(MetricsTest, BucketsGrowByTheFactor) {

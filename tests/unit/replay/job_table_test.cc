@@ -66,6 +66,7 @@ class JobTableTest : public ::testing::Test {
 
   FailingEngine engine_;
   base::FakeMetrics registry_;
+  const base::Labels run_ = {{"run", "job"}};
   ReplayMetrics metrics_;
   base::SimulatedClock clock_;
   base::WaitStateRegistry waits_;
@@ -97,7 +98,7 @@ TEST_F(JobTableTest, AWaitingBatchIsServedWhenItsPairsArrive) {
   ASSERT_TRUE(batch.ok()) << batch.status();
   EXPECT_EQ(batch->entries.size(), 2u);
   EXPECT_TRUE(waits_.Snapshot().empty());
-  EXPECT_EQ(registry_.Observations("dtrpo_replay_batch_wait_seconds").size(), 1u);
+  EXPECT_EQ(registry_.Observations("dtrpo_replay_batch_wait_seconds", run_).size(), 1u);
 }
 
 TEST_F(JobTableTest, AWaitEndsBeforeItsDeadlineSoThatTheReasonArrives) {
@@ -257,20 +258,20 @@ TEST_F(JobTableTest, MetricsFollowTheTable) {
   ASSERT_TRUE(Insert(0, 0, "1234")->duplicate);
   ASSERT_TRUE(table_->Insert({0, 9, 0}, {}).ok());
   ASSERT_TRUE(GetBatch({.batch = 1}).ok());
-  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_pairs"), 3);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_bytes"), 12);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_assigned_pairs"), 2);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_available_pairs"), 1);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_inserted_pairs_total"), 3);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_no_pair_prompts_total"), 1);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_duplicate_inserts_total"), 1);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_formed_batches_total"), 1);
-  EXPECT_EQ(registry_.Observations("dtrpo_replay_pair_lag_versions").size(), 2u);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_pairs", run_), 3);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_bytes", run_), 12);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_assigned_pairs", run_), 2);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_available_pairs", run_), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_inserted_pairs_total", run_), 3);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_no_pair_prompts_total", run_), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_duplicate_inserts_total", run_), 1);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_formed_batches_total", run_), 1);
+  EXPECT_EQ(registry_.Observations("dtrpo_replay_pair_lag_versions", run_).size(), 2u);
   ASSERT_TRUE(table_->Acknowledge(0, 1).ok());
-  EXPECT_EQ(registry_.Value("dtrpo_replay_consumed_pairs_total"), 2);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_consumed_pairs_total", run_), 2);
   ASSERT_TRUE(table_->Close().ok());
-  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_pairs"), 0);
-  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_bytes"), 0);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_pairs", run_), 0);
+  EXPECT_EQ(registry_.Value("dtrpo_replay_stored_bytes", run_), 0);
 }
 
 }  // namespace
