@@ -383,8 +383,8 @@ class DockerTest(unittest.TestCase):
                 self.assertIs(service["read_only"], True)
                 self.assertEqual(service["user"], "65532:65532")
                 if role == REWARD:
-                    command = re.sub(r"\$\{\w+:-(.*?)}", r"\1", service["command"])
-                    self.assertIn("math", list_rewards(command.split(), ROOT))
+                    command = [re.sub(r"\$\{\w+:-(.*?)}", r"\1", w) for w in service["command"]]
+                    self.assertEqual(list_rewards(command, ROOT), ["math", "ifeval", "ifeval_loose"])
                     continue
                 self.assertIn(f"../deploy/base/config:{CONFIG_FOLDER}:ro", service["volumes"])
                 command = service["command"]
