@@ -59,6 +59,12 @@ class ServiceTest(unittest.TestCase):
             self.assertFalse(result.HasField("judgement"))
             self.assertIn(words, result.error)
 
+    def test_a_reason_that_is_no_text_fails_nobody(self):
+        odd, fine, error = self.judge("moody", ["odd words", "a", "odd error"])
+        self.assertEqual((odd.judgement.reward, fine.judgement.reward), (0.5, 0.5))
+        self.assertLessEqual(len(odd.judgement.reason), 500)
+        self.assertIn("ValueError", error.error)
+
     def test_a_hung_or_dead_process_is_replaced_and_its_item_fails(self):
         before = self.server.pool.restarts
         hung, fine, died = self.judge("moody", ["hang", "a", "die"])

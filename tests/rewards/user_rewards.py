@@ -30,6 +30,10 @@ def moody(item: Item):
         os._exit(3)
     if item.answer == "raise":
         raise ValueError("no mood")
+    if item.answer == "odd words":
+        return Judgement(0.5, True, [b"\xff", "\ud800", "x" * 10_000_000])  # type: ignore[arg-type]
+    if item.answer == "odd error":
+        raise ValueError("\ud800")
     return {"nan": float("nan"), "text": "1", "none": None}.get(item.answer, Judgement(0.5, True, "fine"))
 
 

@@ -69,7 +69,7 @@ def judge_here(name: str, items: Sequence[Item]) -> list[Judgement | str]:
 def _describe(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"[:500]
+    return registry.sendable(f"{type(error).__name__}: {error}{where}")
 
 
 def _work(connection: multiprocessing.connection.Connection, modules: Sequence[str]) -> None:

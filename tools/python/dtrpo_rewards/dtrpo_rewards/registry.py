@@ -91,7 +91,12 @@ def to_judgement(returned: object) -> Judgement:
     if not math.isfinite(value):
         raise ValueError(f"the reward is {value}, no number")
     correct = value > 0 if judgement.correct is None else bool(judgement.correct)
-    return Judgement(value, correct, judgement.reason)
+    return Judgement(value, correct, sendable(judgement.reason))
+
+
+def sendable(text: object) -> str:
+    """A reason as gRPC takes it: one of something else would fail the whole call's items."""
+    return str(text)[:500].encode("utf-8", "replace").decode()
 
 
 def parse_data(data_json: str) -> dict[str, Any]:
