@@ -76,6 +76,7 @@ struct SampleStatistics {
   int64_t tokens = 0;             // committed targets of those
   int64_t forwards = 0;           // model calls
   int64_t sequence_forwards = 0;  // sum over sequences of the forwards their own blocks took (NFE)
+  int64_t cache_bytes = 0;        // of keys and values, held by the sequences of the last forward
 };
 
 class BlockSampler {

@@ -32,6 +32,8 @@ class CachePages {
 
   int32_t block_size() const { return block_size_; }
   int64_t pages() const { return static_cast<int64_t>(pages_.size()); }
+  // Those of sequences that were let in and haven't left.
+  int64_t used() const { return pages() - static_cast<int64_t>(free_.size()) - unused_shared_; }
 
   // Pages for a sequence whose prompt's whole blocks hold `prompt` [P0], and `own_blocks` behind
   // them. Nothing while there is no room. REQUIRES: they fit into an empty cache.

@@ -51,22 +51,21 @@ absl::Status SamplingRun::Prepare() {
   if (rules_.bidirectional) return absl::OkStatus();
   const model::Transformer& model = *sampler_->model_;
   const torch::Dtype dtype = model.dtype();
-  const int64_t page_bytes =
-      model::KvCache::RowBytes(model.descriptor(), dtype) * rules_.block_size;
+  page_bytes_ = model::KvCache::RowBytes(model.descriptor(), dtype) * rules_.block_size;
   int64_t most = 0, all = 0;
   for (const SampleRequest& request : requests_) {
     const int64_t blocks = BlocksOf(request);
-    if (blocks > sampler_->options_.max_cache_bytes / page_bytes) {
+    if (blocks > sampler_->options_.max_cache_bytes / page_bytes_) {
       return absl::InvalidArgumentError(absl::StrCat(
           "request '", request.id, "': its ", blocks * rules_.block_size, " positions need ",
-          blocks * page_bytes, " bytes of keys and values, more than max_cache_bytes ",
+          blocks * page_bytes_, " bytes of keys and values, more than max_cache_bytes ",
           sampler_->options_.max_cache_bytes));
     }
     most = std::max(most, blocks);
     all += blocks;
   }
   const int64_t pages = std::min({all, most * sampler_->options_.batch_sequences,
-                                  sampler_->options_.max_cache_bytes / page_bytes});
+                                  sampler_->options_.max_cache_bytes / page_bytes_});
   const int64_t rows = pages * rules_.block_size;
   pages_ = CachePages(rules_.block_size, pages);
   return base::Annotate(
@@ -84,6 +83,7 @@ absl::Status SamplingRun::Prepare() {
 
 absl::Status SamplingRun::Step() {
   Admit();
+  sampler_->statistics_.cache_bytes = pages_.used() * page_bytes_;
   StepBatch batch(rules_.block_size);
   const std::vector<int64_t> filled = AddPrompts(&batch);
   const std::vector<Source> sources = AddSequences(&batch);

@@ -85,6 +85,7 @@ class SamplingRun {
   std::vector<trajectory::Trajectory> trajectories_;
   size_t next_request_ = 0;
   int64_t finished_ = 0;
+  int64_t page_bytes_ = 0;  // 0 if bidirectional
 };
 
 }  // namespace dtrpo::diffusion

@@ -30,6 +30,11 @@ _ALERTS = [
           "{{ $labels.role }} {{ $labels.instance }} started {{ $value }} times in half an hour"),
     Alert("DtrpoFilesNearLimit", 'process_open_fds{role!=""} / process_max_fds{role!=""}', ">", 0.8, "10m", "warning",
           "{{ $labels.role }} {{ $labels.instance }} has {{ $value | humanizePercentage }} of its files open"),
+    Alert("DtrpoCertificateExpires",
+          "min by (role, instance, certificate) (dtrpo_tls_certificate_expiry_timestamp_seconds) - time()", "<",
+          14 * 86400, "10m", "warning",
+          "{{ $labels.role }} {{ $labels.instance }}: certificate {{ $labels.certificate }} ends in "
+          "{{ $value | humanizeDuration }}"),
     Alert("DtrpoRpcErrors",
           'sum by (role) (rate(dtrpo_rpc_server_handled_total{grpc_code=~"INTERNAL|UNKNOWN|DATA_LOSS"}[5m])) '
           "/ sum by (role) (rate(dtrpo_rpc_server_handled_total[5m]))", ">", 0.05, "5m", "critical",

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/evaluation/question.h"
@@ -77,7 +78,7 @@ trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool
 PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
                              const checkpoint::ModelDescriptor& descriptor,
                              const BatchLimits& batch, text::PromptEncoder encoder,
-                             std::unique_ptr<reward::Judge> judge, const RolloutMetrics* metrics)
+                             std::unique_ptr<reward::Judge> judge, const RolloutRunMetrics* metrics)
     : job_id_(std::move(job_id)),
       spec_(spec),
       descriptor_(descriptor),
@@ -91,7 +92,7 @@ PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
 
 absl::StatusOr<std::unique_ptr<PromptSampler>> PromptSampler::Create(
     std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-    const BatchLimits& batch, reward::RemoteReward* service, const RolloutMetrics* metrics) {
+    const BatchLimits& batch, reward::RemoteReward* service, const RolloutRunMetrics* metrics) {
   DTRPO_ASSIGN_OR_RETURN(text::PromptEncoder encoder,
                          text::PromptEncoder::Load(spec.model.path, spec.data.apply_chat_template));
   DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Judge> judge,
@@ -142,8 +143,13 @@ absl::StatusOr<SampledPrompts> PromptSampler::Sample(const model::Transformer& p
   const bool evaluate = !tasks.empty() && tasks.front().evaluate;
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<diffusion::BlockSampler> sampler,
                          diffusion::BlockSampler::Create(&policy, Options(evaluate, version)));
+  const absl::Cleanup idle = [this] { metrics_->kv_cache_bytes->Set(0); };
   DTRPO_ASSIGN_OR_RETURN(std::vector<trajectory::Trajectory> trajectories,
-                         sampler->Sample(requests, keep_going));
+                         sampler->Sample(requests, [&] {
+                           metrics_->kv_cache_bytes->Set(
+                               static_cast<double>(sampler->statistics().cache_bytes));
+                           return keep_going == nullptr || keep_going();
+                         }));
   const diffusion::SampleStatistics& statistics = sampler->statistics();
   metrics_->forwards->Increment(static_cast<double>(statistics.forwards));
   if (statistics.forwards > 0) {

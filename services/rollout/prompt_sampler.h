@@ -84,7 +84,7 @@ class PromptSampler {
   // INVALID_ARGUMENT naming what in the job makes no sense.
   static absl::StatusOr<std::unique_ptr<PromptSampler>> Create(
       std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-      const BatchLimits& batch, reward::RemoteReward* service, const RolloutMetrics* metrics);
+      const BatchLimits& batch, reward::RemoteReward* service, const RolloutRunMetrics* metrics);
 
   const std::shared_ptr<const text::PromptEncoder>& encoder() const { return encoder_; }
 
@@ -105,7 +105,7 @@ class PromptSampler {
   PromptSampler(std::string job_id, const job::JobSpec& spec,
                 const checkpoint::ModelDescriptor& descriptor, const BatchLimits& batch,
                 text::PromptEncoder encoder, std::unique_ptr<reward::Judge> judge,
-                const RolloutMetrics* metrics);
+                const RolloutRunMetrics* metrics);
 
   diffusion::SamplerOptions Options(bool evaluate, int64_t version) const;
   int32_t SamplesOf(const PromptTask& task) const {
@@ -130,7 +130,7 @@ class PromptSampler {
   const std::shared_ptr<const text::PromptEncoder> encoder_;
   const std::unique_ptr<reward::Judge> judge_;
   const reward::PairOptions pair_options_;
-  const RolloutMetrics* const metrics_;
+  const RolloutRunMetrics* const metrics_;
 };
 
 }  // namespace dtrpo::rollout

@@ -35,7 +35,7 @@ base::Histogram* PushSeconds(base::MetricsRegistry* registry, const char* phase)
 
 }  // namespace
 
-RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
+RolloutRunMetrics::RolloutRunMetrics(base::MetricsRegistry* registry)
     : generated_tokens(registry->GetCounter("dtrpo_rollout_generated_tokens_total",
                                             "Target tokens of finished samples.")),
       samples(registry->GetCounter("dtrpo_rollout_samples_total", "Finished samples.")),
@@ -62,8 +62,6 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
           "dtrpo_rollout_batch_fill_ratio",
           "Mean number of sequences in a forward of a round, as a share of batch_sequences.",
           {0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0})),
-      leased_prompts(registry->GetGauge("dtrpo_rollout_leased_prompts",
-                                        "Prompts in hand: leased and not reported yet.")),
       failed_samples(registry->GetCounter(
           "dtrpo_rollout_failed_samples_total",
           "Samples put aside because their reward failed, timed out or was no number.")),
@@ -72,6 +70,48 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
           "Calls of reward services that failed, or left answers without a reward.")),
       judge_failures(registry->GetCounter("dtrpo_rollout_judge_failures_total",
                                           "Prompts whose samples couldn't be judged.")),
+      kv_cache_bytes(
+          registry->GetGauge("dtrpo_rollout_kv_cache_bytes",
+                             "Keys and values held by the sequences of the forward under way.")),
+      all_right_(JudgedPrompts(registry, "all_right")),
+      all_wrong_(JudgedPrompts(registry, "all_wrong")),
+      mixed_(JudgedPrompts(registry, "mixed")),
+      train_correct_(JudgedSamples(registry, "train", "correct")),
+      train_wrong_(JudgedSamples(registry, "train", "wrong")),
+      evaluate_correct_(JudgedSamples(registry, "evaluate", "correct")),
+      evaluate_wrong_(JudgedSamples(registry, "evaluate", "wrong")),
+      sample_reward_(registry->GetHistogram("dtrpo_rollout_sample_reward",
+                                            "Rewards of training samples.",
+                                            {-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.5, 2})),
+      sample_tokens_(registry->GetHistogram("dtrpo_rollout_sample_tokens",
+                                            "Target tokens of a sample.",
+                                            base::ExponentialBuckets(1, 2, 15))),
+      sample_forwards_(registry->GetHistogram("dtrpo_rollout_sample_forwards",
+                                              "Denoising steps of a sample, and the clean passes "
+                                              "that end its blocks.",
+                                              base::ExponentialBuckets(1, 2, 15))),
+      sample_tokens_per_forward_(registry->GetHistogram(
+          "dtrpo_rollout_sample_tokens_per_forward", "Tokens that a forward of a sample unmasked.",
+          {0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 16, 32})) {}
+
+void RolloutRunMetrics::Judged(bool evaluate, bool correct, double reward, int64_t tokens,
+                               int64_t forwards) const {
+  (evaluate  ? correct ? evaluate_correct_ : evaluate_wrong_
+   : correct ? train_correct_
+             : train_wrong_)
+      ->Increment();
+  if (!evaluate) sample_reward_->Observe(reward);
+  sample_tokens_->Observe(static_cast<double>(tokens));
+  sample_forwards_->Observe(static_cast<double>(forwards));
+  sample_tokens_per_forward_->Observe(static_cast<double>(tokens) / static_cast<double>(forwards));
+}
+
+RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
+    : of_run(registry),
+      leased_prompts(registry->GetGauge("dtrpo_rollout_leased_prompts",
+                                        "Prompts in hand: leased and not reported yet.")),
+      kv_cache_limit_bytes(registry->GetGauge("dtrpo_rollout_kv_cache_limit_bytes",
+                                              "Bytes of keys and values that it may hold.")),
       weights_receive_seconds(PushSeconds(registry, "receive")),
       weights_check_seconds(PushSeconds(registry, "check")),
       weights_install_seconds(PushSeconds(registry, "install")),
@@ -98,38 +138,8 @@ RolloutMetrics::RolloutMetrics(base::MetricsRegistry* registry)
       generate_running(
           registry->GetGauge("dtrpo_rollout_generate_running", "Generate calls that run now.")),
       generate_limit(registry->GetGauge("dtrpo_rollout_generate_limit",
-                                        "Generate calls that may run at once.")),
-      all_right_(JudgedPrompts(registry, "all_right")),
-      all_wrong_(JudgedPrompts(registry, "all_wrong")),
-      mixed_(JudgedPrompts(registry, "mixed")),
-      train_correct_(JudgedSamples(registry, "train", "correct")),
-      train_wrong_(JudgedSamples(registry, "train", "wrong")),
-      evaluate_correct_(JudgedSamples(registry, "evaluate", "correct")),
-      evaluate_wrong_(JudgedSamples(registry, "evaluate", "wrong")),
-      sample_reward_(registry->GetHistogram("dtrpo_rollout_sample_reward",
-                                            "Rewards of training samples.",
-                                            {-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 1, 1.5, 2})),
-      sample_tokens_(registry->GetHistogram("dtrpo_rollout_sample_tokens",
-                                            "Target tokens of a sample.",
-                                            base::ExponentialBuckets(1, 2, 15))),
-      sample_forwards_(registry->GetHistogram("dtrpo_rollout_sample_forwards",
-                                              "Denoising steps of a sample, and the clean passes "
-                                              "that end its blocks.",
-                                              base::ExponentialBuckets(1, 2, 15))),
-      sample_tokens_per_forward_(registry->GetHistogram(
-          "dtrpo_rollout_sample_tokens_per_forward", "Tokens that a forward of a sample unmasked.",
-          {0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 16, 32})) {}
-
-void RolloutMetrics::Judged(bool evaluate, bool correct, double reward, int64_t tokens,
-                            int64_t forwards) const {
-  (evaluate  ? correct ? evaluate_correct_ : evaluate_wrong_
-   : correct ? train_correct_
-             : train_wrong_)
-      ->Increment();
-  if (!evaluate) sample_reward_->Observe(reward);
-  sample_tokens_->Observe(static_cast<double>(tokens));
-  sample_forwards_->Observe(static_cast<double>(forwards));
-  sample_tokens_per_forward_->Observe(static_cast<double>(tokens) / static_cast<double>(forwards));
+                                        "Generate calls that may run at once.")) {
+  RolloutRunMetrics without_run(registry);  // zeros from the start
 }
 
 }  // namespace dtrpo::rollout

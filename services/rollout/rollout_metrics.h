@@ -4,11 +4,13 @@
 #include <cstdint>
 
 #include "common/base/metrics.h"
+#include "common/base/per_run.h"
 
 namespace dtrpo::rollout {
 
-struct RolloutMetrics {
-  explicit RolloutMetrics(base::MetricsRegistry* registry);
+// Of one job, with the label `run`.
+struct RolloutRunMetrics {
+  explicit RolloutRunMetrics(base::MetricsRegistry* registry);
 
   // A training prompt by how many of its answers are right.
   base::Counter* Answers(int64_t right, int64_t answers) const {
@@ -30,10 +32,32 @@ struct RolloutMetrics {
   base::Histogram* sample_seconds;       // one round of leased prompts
   base::Histogram* insert_wait_seconds;  // until replay confirmed one prompt
   base::Histogram* batch_fill_ratio;     // sequences of a forward / batch_sequences
-  base::Gauge* leased_prompts;           // in hand: sampled, judged, stored
   base::Counter* failed_samples;         // put aside: their reward failed
   base::Counter* reward_failed_calls;    // calls of reward services
   base::Counter* judge_failures;         // prompts whose samples couldn't be judged
+  base::Gauge* kv_cache_bytes;           // keys and values of the sequences under way
+
+ private:
+  base::Counter* all_right_;
+  base::Counter* all_wrong_;
+  base::Counter* mixed_;
+  base::Counter* train_correct_;
+  base::Counter* train_wrong_;
+  base::Counter* evaluate_correct_;
+  base::Counter* evaluate_wrong_;
+  base::Histogram* sample_reward_;
+  base::Histogram* sample_tokens_;
+  base::Histogram* sample_forwards_;
+  base::Histogram* sample_tokens_per_forward_;
+};
+
+// Of the process, whose weights are those of one job at a time.
+struct RolloutMetrics {
+  explicit RolloutMetrics(base::MetricsRegistry* registry);
+
+  mutable base::PerRun<RolloutRunMetrics> of_run;
+  base::Gauge* leased_prompts;  // in hand: sampled, judged, stored
+  base::Gauge* kv_cache_limit_bytes;
   // A push: the chunks come in, the whole is checked, the pointer is exchanged.
   base::Histogram* weights_receive_seconds;
   base::Histogram* weights_check_seconds;
@@ -51,19 +75,6 @@ struct RolloutMetrics {
   base::Histogram* generate_seconds;  // those that were begun
   base::Gauge* generate_running;
   base::Gauge* generate_limit;
-
- private:
-  base::Counter* all_right_;
-  base::Counter* all_wrong_;
-  base::Counter* mixed_;
-  base::Counter* train_correct_;
-  base::Counter* train_wrong_;
-  base::Counter* evaluate_correct_;
-  base::Counter* evaluate_wrong_;
-  base::Histogram* sample_reward_;
-  base::Histogram* sample_tokens_;
-  base::Histogram* sample_forwards_;
-  base::Histogram* sample_tokens_per_forward_;
 };
 
 }  // namespace dtrpo::rollout

@@ -48,6 +48,7 @@ v1::PromptResult ResultFor(const v1::PromptLease& lease, v1::PromptResult::Outco
 
 RolloutWorker::RolloutWorker(Options options, Deps deps)
     : options_(std::move(options)), deps_(deps) {
+  deps_.metrics->kv_cache_limit_bytes->Set(static_cast<double>(options_.batch.cache_bytes));
   agent_ = std::make_unique<wire::WorkerAgent>(
       wire::WorkerAgent::Options{
           .registration = options_.registration,
@@ -99,6 +100,7 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
                          wire::AssignedJob(assignment, options_.data_roots));
   auto session = std::make_unique<Session>();
   session->job.set_job_id(assignment.job().job_id());
+  session->metrics = deps_.metrics->of_run.Of(session->job.job_id());
   wire::ClientOptions client;
   client.target = "replay";
   client.waits = deps_.waits;
@@ -121,13 +123,13 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
     wire::RewardClientOptions options = wire::RewardOptions(service);
     options.job_id = session->job.job_id();
     options.waits = deps_.waits;
-    options.failed_calls = deps_.metrics->reward_failed_calls;
+    options.failed_calls = session->metrics->reward_failed_calls;
     session->service = wire::MakeRewardClient(channel, std::move(options));
   }
   DTRPO_ASSIGN_OR_RETURN(
       session->sampler,
       PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(), options_.batch,
-                            session->service.get(), deps_.metrics));
+                            session->service.get(), session->metrics.get()));
   DTRPO_ASSIGN_OR_RETURN(const BaseWeights base,
                          LoadBase(folder, session->job.job_id(), spec.model.dtype,
                                   TrainedPartsOf(spec), options_.device));
@@ -185,7 +187,7 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
   if (!result.status.ok()) {
     // A reward of that name, which the service doesn't know, is not found elsewhere either.
     v1::PromptResult failed =
-        Failed(lease, absl::IsNotFound(result.status)
+        Failed(session, lease, absl::IsNotFound(result.status)
                           ? absl::FailedPreconditionError(result.status.message())
                           : result.status);
     failed.set_failed_samples(result.failed_samples);
@@ -210,7 +212,7 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
       for (const std::string& line : result.kept.denoising)
         done.mutable_sample()->add_denoising(line);
     }
-    deps_.metrics->prompts_evaluated->Increment();
+    session.metrics->prompts_evaluated->Increment();
     return done;
   }
   const size_t pairs = result.pairs.size();
@@ -227,18 +229,18 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
                           deps_.clock->Now() + std::min(options_.call_timeout, kInsertPatience))
                  .status();
   }
-  deps_.metrics->insert_wait_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+  session.metrics->insert_wait_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
   if (!status.ok()) {
     // A store that doesn't know the job lost it, which is no fault of the prompt.
     const bool returned = !KeepTraining(session) || absl::IsNotFound(status);
     done.set_outcome(returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
     if (!returned) done.set_error(absl::StrCat("insert: ", status.message()));
-    (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
+    (returned ? session.metrics->prompts_returned : session.metrics->prompts_failed)->Increment();
     return done;
   }
   done.set_outcome(pairs == 0 ? v1::PromptResult::NO_PAIR : v1::PromptResult::STORED);
-  deps_.metrics->pairs->Increment(static_cast<double>(pairs));
-  (pairs == 0 ? deps_.metrics->prompts_no_pair : deps_.metrics->prompts_stored)->Increment();
+  session.metrics->pairs->Increment(static_cast<double>(pairs));
+  (pairs == 0 ? session.metrics->prompts_no_pair : session.metrics->prompts_stored)->Increment();
   return done;
 }
 
@@ -276,10 +278,10 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
                                                       })
                             : policy.status();
     }
-    deps_.metrics->sample_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+    session.metrics->sample_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
     if (!sampled.ok()) {
       std::vector<v1::PromptResult> reports;
-      for (const v1::PromptLease& lease : group) reports.push_back(Failed(lease, sampled.status()));
+      for (const v1::PromptLease& lease : group) reports.push_back(Failed(session, lease, sampled.status()));
       ReportResults(session, reports);
       continue;
     }
@@ -313,13 +315,13 @@ void RolloutWorker::Finish(Session& session, const std::vector<v1::PromptLease>&
 }
 
 // What isn't wanted any more, or can't be done here, is returned: another may do it.
-v1::PromptResult RolloutWorker::Failed(const v1::PromptLease& lease,
-                                       const absl::Status& why) const {
+v1::PromptResult RolloutWorker::Failed(const Session& session, const v1::PromptLease& lease,
+                                       const absl::Status& why) {
   const bool returned = absl::IsCancelled(why) || absl::IsNotFound(why);
   v1::PromptResult result =
       ResultFor(lease, returned ? v1::PromptResult::RETURNED : v1::PromptResult::FAILED);
   if (!returned) result.set_error(std::string(why.message()));
-  (returned ? deps_.metrics->prompts_returned : deps_.metrics->prompts_failed)->Increment();
+  (returned ? session.metrics->prompts_returned : session.metrics->prompts_failed)->Increment();
   return result;
 }
 

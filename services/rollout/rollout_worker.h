@@ -70,6 +70,7 @@ class RolloutWorker {
       if (judging.joinable()) judging.join();
     }
     v1::JobRef job;
+    std::shared_ptr<const RolloutRunMetrics> metrics;
     std::unique_ptr<reward::RemoteReward> service;  // null: the job asks none
     std::unique_ptr<wire::ReplayClient> replay;
     std::unique_ptr<PromptSampler> sampler;
@@ -84,7 +85,8 @@ class RolloutWorker {
   void Process(Session& session, const std::vector<v1::PromptLease>& leases);
   // Everything that follows sampling: judges, stores and reports.
   void Finish(Session& session, const std::vector<v1::PromptLease>& leases, SampledPrompts sampled);
-  v1::PromptResult Failed(const v1::PromptLease& lease, const absl::Status& why) const;
+  static v1::PromptResult Failed(const Session& session, const v1::PromptLease& lease,
+                                 const absl::Status& why);
   v1::PromptResult Store(Session& session, const v1::PromptLease& lease, PromptResult result);
   void ReportResults(const Session& session, const std::vector<v1::PromptResult>& results);
   // The job is still this worker's, and the process isn't leaving.

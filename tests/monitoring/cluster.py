@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
@@ -30,8 +31,11 @@ class Cluster:
         return json.loads((self.folder / "run/cluster.json").read_text())
 
     def ctl(self, *words: str, timeout: float = 120) -> str:
+        mine = self.folder / "run/certs/client"  # of `dtrpo up --tls`
+        tls = {"CERTIFICATE": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"} if mine.exists() else {}
         done = subprocess.run([self.bin_dir / "dtrpoctl", "--address", self.address, *words],
-                              capture_output=True, text=True, timeout=timeout)
+                              capture_output=True, text=True, timeout=timeout,
+                              env=os.environ | {f"DTRPO_TLS_{name}": str(mine / file) for name, file in tls.items()})
         assert done.returncode == 0, f"dtrpoctl {words}: {done.stdout}{done.stderr}"
         return done.stdout
 

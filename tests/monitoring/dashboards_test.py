@@ -27,7 +27,7 @@ def registered() -> set:
     files = [*ROOT.glob("services/*/*_metrics.*"), ROOT / "common/runtime/process_metrics.cc",
              ROOT / "common/rpc/call_metrics.cc", ROOT / "common/base/wait_states.cc"]
     names = {name for path in files for name in re.findall(r'"((?:dtrpo|process)_[a-z_0-9]*[a-z0-9])"', path.read_text())}
-    suffixes = re.findall(r'prefix \+ "(_[a-z_]+)"', (ROOT / "common/rpc/call_metrics.cc").read_text())
+    suffixes = re.findall(r'prefix_ \+ "(_[a-z_]+)"', (ROOT / "common/rpc/call_metrics.cc").read_text())
     return names | {f"dtrpo_rpc_{side}{suffix}" for side in ("server", "client") for suffix in suffixes}
 
 

@@ -1,6 +1,7 @@
-"""Runs a short job with a real Prometheus that scrapes every service each second, and asks it the query of every
-panel, of every variable and of every annotation as Grafana would: no error, and no panel without data. What the
-services expose must be in a panel or a rule, and the other way round.
+"""Runs a short job over TLS with a real Prometheus that scrapes every service each second, and asks it the query of
+every panel for that job, of every variable and of every annotation as Grafana would: no error, and no panel without
+data. What the services expose must be in a panel or a rule, and the other way round; series of calls exist before the
+first call, and none comes later.
 
 Usage: live_dashboards_test.py REPOSITORY BIN_DIR
 """
@@ -35,19 +36,27 @@ def get(url: str) -> dict:
         return json.load(error)
 
 
-def filled(expr: str) -> str:
-    for name, value in {"$__rate_interval": "1m", "$__interval": "15s", "$namespace": "test", "$run": ".*",
+def filled(expr: str, run: str) -> str:
+    for name, value in {"$__rate_interval": "1m", "$__interval": "15s", "$namespace": "test", "$run": run,
                         "$pod": ".*"}.items():
         expr = expr.replace(name, value)
     return expr
 
 
+def page(member: dict) -> str:
+    with urllib.request.urlopen(f"http://{member['metrics']}/metrics", timeout=20) as answer:
+        return answer.read().decode()
+
+
 def scraped_names(members: dict) -> set:
-    names = set()
-    for member in members.values():
-        with urllib.request.urlopen(f"http://{member['metrics']}/metrics", timeout=20) as answer:
-            names.update(re.findall(r"^# TYPE (\S+)", answer.read().decode(), flags=re.M))
+    names = {name for member in members.values() for name in re.findall(r"^# TYPE (\S+)", page(member), flags=re.M)}
     return {name for name in names if METRIC.fullmatch(name)}
+
+
+def calls(members: dict) -> set:
+    """(member, series) of every count of calls, without its value."""
+    return {(name, series) for name, member in members.items()
+            for series in re.findall(r"^(dtrpo_rpc_\w+_handled_total{.*}) ", page(member), flags=re.M)}
 
 
 def write_config(path: pathlib.Path, repository: pathlib.Path, members: dict) -> None:
@@ -61,7 +70,7 @@ def write_config(path: pathlib.Path, repository: pathlib.Path, members: dict) ->
 
 def main() -> None:
     repository, bin_dir = sys.argv[1:3]
-    with tempfile.TemporaryDirectory() as folder, started(repository, bin_dir, folder) as cluster:
+    with tempfile.TemporaryDirectory() as folder, started(repository, bin_dir, folder, "--tls") as cluster:
         config = pathlib.Path(folder) / "prometheus.yml"
         write_config(config, cluster.repository, cluster.members())
         address = f"127.0.0.1:{free_port()}"
@@ -77,8 +86,9 @@ def main() -> None:
 
 def check(cluster, api: str) -> None:
     def query(expr: str) -> dict:
-        return get(api + "query?" + urllib.parse.urlencode({"query": filled(expr)}))
+        return get(api + "query?" + urllib.parse.urlencode({"query": filled(expr, job)}))
 
+    counted = calls(cluster.members())
     job = cluster.submit(steps=12)
     wait_for(f"job {job} to succeed",
              lambda: json.loads(cluster.ctl("--json", "get", job))["state"] == "SUCCEEDED", seconds=240)
@@ -115,6 +125,11 @@ def check(cluster, api: str) -> None:
     shown = set(METRIC.findall(" ".join([expr for _, _, expr in queries] + [rule["query"] for rule in rules])))
     shown |= {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
     names = scraped_names(cluster.members())
+    members = cluster.members()
+    for member, method in (("coordinator", "SubmitJob"), ("replay", "Insert"), ("rollout-0", "PushWeights"),
+                           ("reference", "Score"), ("learner", "GetBatch")):
+        assert any(who == member and f'"{method}"' in series for who, series in counted), (member, method)
+    assert calls(members) == counted, f"came with the first call: {calls(members) - counted}"
     assert len(names) > 80, names
     assert not names - shown, f"exposed, but in no panel or rule: {names - shown}"
     series = {f"{name}{suffix}" for name in names for suffix in ("", "_bucket", "_sum", "_count")}

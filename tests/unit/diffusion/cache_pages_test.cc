@@ -25,6 +25,7 @@ TEST(CachePagesTest, PagesOfSequencesDoNotOverlap) {
     taken.insert(table->begin(), table->end());
   }
   EXPECT_EQ(taken.size(), 9u);
+  EXPECT_EQ(pages.used(), 9);
   EXPECT_EQ(*taken.rbegin(), 8);
 }
 
@@ -59,8 +60,10 @@ TEST(CachePagesTest, AnUnusedPromptKeepsItsPagesUntilTheyAreNeeded) {
   for (const Table& table : {a, b}) {
     for (int32_t page : table) pages.set_filled(page);
   }
+  EXPECT_EQ(pages.used(), 4);
   pages.Release(b);
   pages.Release(a);
+  EXPECT_EQ(pages.used(), 0) << "what is kept for later has no user";
 
   EXPECT_EQ(*pages.Acquire(Tokens{7}, 0), Table{b[0]});  // in use again
   const Table c = *pages.Acquire({}, 2);  // the last of b, which nobody used longest, then of a
@@ -117,6 +120,7 @@ TEST(CachePagesTest, RandomSequencesComeAndGo) {
         ++shared;
       }
     }
+    ASSERT_EQ(pages.used(), std::ssize(content));
   }
   for (const Sequence& sequence : held) pages.Release(sequence.table);
   EXPECT_TRUE(pages.Acquire({}, kPages).has_value()) << "a page was lost";

@@ -63,6 +63,8 @@ TEST(SamplingRunTest, CountsForwardsTokensAndSequences) {
     const SampleStatistics& statistics = (*sampler)->statistics();
     EXPECT_EQ(statistics.sequences, 1);
     EXPECT_EQ(statistics.tokens, 8);
+    EXPECT_EQ(statistics.cache_bytes,  // prompt and canvas
+              12 * model::KvCache::RowBytes(model->descriptor(), model->dtype()));
     // Two steps a block. The prompt runs with the first of them, and so does the finished block
     // when its last row isn't needed for a first token: then both are forwards of their own.
     EXPECT_EQ(statistics.forwards, shift == 0 ? 4 : 6);

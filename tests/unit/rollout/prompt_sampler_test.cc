@@ -70,7 +70,7 @@ class PromptSamplerTest : public ::testing::Test {
   job::JobSpec spec_;
   std::unique_ptr<reward::RemoteReward> service_;
   base::FakeMetrics registry_;
-  RolloutMetrics metrics_{&registry_};
+  RolloutRunMetrics metrics_{&registry_};
   std::unique_ptr<model::Transformer> policy_;
 };
 

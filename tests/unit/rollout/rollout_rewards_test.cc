@@ -52,7 +52,7 @@ TEST_F(RolloutWorkerTest, AServiceThatDiesAndComesBackLosesNoSampleAndScoresNone
     EXPECT_EQ(result.samples(), 24);
     EXPECT_EQ(result.failed_samples(), 0);
   }
-  EXPECT_GE(registry_.Value("dtrpo_rollout_reward_failed_calls_total"), 1);
+  EXPECT_GE(registry_.Sum("dtrpo_rollout_reward_failed_calls_total"), 1);
 }
 
 TEST_F(RolloutWorkerTest, APromptWhoseRewardsAllFailFailsWithTheirReason) {

@@ -53,7 +53,8 @@ TEST_F(RolloutWorkerTest, EveryPromptIsInReplayBeforeItIsReportedAndReportedOnce
     EXPECT_GT(result.forwards(), 0);
     EXPECT_EQ(result.version(), 0);
   }
-  EXPECT_EQ(registry_.Value("dtrpo_rollout_prompts_total", {{"outcome", "stored"}}), 5);
+  EXPECT_EQ(
+      registry_.Value("dtrpo_rollout_prompts_total", {{"outcome", "stored"}, {"run", "add-1"}}), 5);
 }
 
 TEST_F(RolloutWorkerTest, AReportWhoseReplyWasLostIsRepeatedAndItsInsertIsNot) {
