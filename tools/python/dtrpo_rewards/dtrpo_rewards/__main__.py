@@ -15,7 +15,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="dtrpo-rewards", description=__doc__)
     parser.add_argument("modules", nargs="+", metavar="MODULE",
                         help="a module with @reward functions, found as by `import` or in this folder; "
-                        f"or one that comes with the package: {', '.join(SHIPPED)}")
+                        f"or one that comes with the package: {', '.join(SHIPPED)}; "
+                        "several as words or with commas")
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT",
                         help="default 127.0.0.1:0, a free port")
     parser.add_argument("--workers", type=int, default=2, help="worker processes; default 2")
@@ -32,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.path.insert(0, os.getcwd())
     modules = [f"dtrpo_rewards.{name}_rewards" if name in SHIPPED else name
-               for name in arguments.modules]
+               for word in arguments.modules for name in word.split(",")]
     for module in modules:
         importlib.import_module(module)
     if arguments.list:
