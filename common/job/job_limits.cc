@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/job/reward_terms.h"
+#include "common/trajectory/unmask_spec.h"
 
 namespace dtrpo::job {
 namespace {
@@ -18,6 +22,15 @@ constexpr int64_t kBytesPerPromptToken = 4;
 constexpr int64_t kBytesPerResponseToken =
     24;                                    // id, step, log-probability, and its share of the text
 constexpr int64_t kLastBlockTokens = 128;  // the response runs to the end of its last block
+// Steps whose items a replay store tells apart (services/replay/table_options.cc).
+constexpr int64_t kMostEligibleSteps = int64_t{1} << 24;
+
+// The most that a pair takes, in the store and on the wire.
+int64_t PairBytes(const JobSpec& spec) {
+  const int64_t response = int64_t{spec.sampling.max_new_tokens} + kLastBlockTokens;
+  return 2 * (kTrajectoryOverheadBytes + kBytesPerPromptToken * spec.data.max_prompt_tokens +
+              kBytesPerResponseToken * response);
+}
 
 }  // namespace
 
@@ -47,10 +60,7 @@ int64_t RequiredReplayItems(const JobSpec& spec) {
 }
 
 int64_t RequiredReplayBytes(const JobSpec& spec) {
-  const int64_t response = int64_t{spec.sampling.max_new_tokens} + kLastBlockTokens;
-  const int64_t pair =
-      2 * (kTrajectoryOverheadBytes + kBytesPerPromptToken * spec.data.max_prompt_tokens +
-           kBytesPerResponseToken * response);
+  const int64_t pair = PairBytes(spec);
   const int64_t items = RequiredReplayItems(spec);
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
   return items > kMost / pair ? kMost : items * pair;
@@ -84,12 +94,50 @@ absl::Status CheckReplaySampling(const JobSpec& spec) {
                      " is outside [1, training.max_uses = ", t.max_uses, "]; 0 switches it off"));
   }
   if (spec.replay.selector == "prioritised" && spec.replay.priority == "learner" &&
-      t.max_uses == 1) {
+      (t.max_uses == 1 || ratio == 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "replay.priority: the learner says how much it wants to see a pair again, and "
+        "with ",
+        t.max_uses == 1 ? "training.max_uses" : "replay.samples_per_insert", " = 1 it never does"));
+  }
+  const int64_t eligible = int64_t{t.publish_every} * (int64_t{t.max_staleness} + 1);
+  if (eligible > kMostEligibleSteps) {
     return absl::InvalidArgumentError(
-        "replay.priority: the learner says how much it wants to see a pair again, and with "
-        "training.max_uses = 1 it never does");
+        absl::StrCat("training.max_staleness: publish_every * (max_staleness + 1) = ", eligible,
+                     " is more than ", kMostEligibleSteps, " steps"));
   }
   return absl::OkStatus();
+}
+
+// The order of unmasking is drawn, too, so that answers may differ by it alone.
+bool DrawsOrder(absl::string_view unmask) {
+  const auto spec = trajectory::ParseUnmaskSpec(unmask);
+  if (!spec.ok()) return false;
+  const auto* const dream = std::get_if<trajectory::DreamSpec>(&*spec);
+  return std::holds_alternative<trajectory::RandomSpec>(*spec) ||
+         (dream != nullptr &&
+          (dream->order == trajectory::DreamOrder::kOrigin || dream->alg_temp > 0));
+}
+
+// Can any prompt give a pair at all? Two answers must differ, and their rewards by enough.
+absl::Status CheckPairsCanCome(const JobSpec& spec) {
+  if (spec.data.prompts.empty()) return absl::OkStatus();
+  if (spec.sampling.top_k == 1 && !DrawsOrder(spec.sampling.unmask)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sampling.top_k: 1 makes the ", spec.sampling.samples_per_prompt,
+                     " samples of a prompt the same, so no pair can come of them"));
+  }
+  double widest = 0;
+  for (const reward::Term& term : RewardTerms(spec.reward)) {
+    // A rule gives from 0 to 1; what a service gives nobody knows.
+    widest += !reward::ServiceReward(term.rule).empty() && term.weight != 0
+                  ? std::numeric_limits<double>::infinity()
+                  : std::abs(term.weight);
+  }
+  if (spec.reward.min_gap < widest) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("reward.min_gap: ", spec.reward.min_gap,
+                                                 "; the rewards of two answers differ by ", widest,
+                                                 " at most, and a pair's must differ by more"));
 }
 
 }  // namespace
@@ -97,6 +145,7 @@ absl::Status CheckReplaySampling(const JobSpec& spec) {
 absl::Status CheckReplayLimits(const JobSpec& spec) {
   if (spec.kind == JobKind::kEval) return absl::OkStatus();  // no replay
   DTRPO_RETURN_IF_ERROR(CheckReplaySampling(spec));
+  DTRPO_RETURN_IF_ERROR(CheckPairsCanCome(spec));
   const int64_t external = ExternalPairsPerBatch(spec);
   const bool mixed = !spec.data.pairs.empty() && !spec.data.prompts.empty();
   if (mixed && (external == 0 || external == spec.training.pairs_per_batch)) {
@@ -120,6 +169,23 @@ absl::Status CheckReplayLimits(const JobSpec& spec) {
         " pairs of up to data.max_prompt_tokens + sampling.max_new_tokens may take ", bytes));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckMessageSizes(const JobSpec& spec, int64_t max_message_bytes) {
+  if (spec.kind == JobKind::kEval) return absl::OkStatus();
+  const TrainingSpec& t = spec.training;
+  auto check = [&](absl::string_view field, int64_t pairs, absl::string_view what) -> absl::Status {
+    if (pairs <= max_message_bytes / PairBytes(spec)) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ": ", what, " are ", pairs, " pairs of up to ", PairBytes(spec),
+        " bytes (data.max_prompt_tokens + sampling.max_new_tokens), too many for a message of ",
+        max_message_bytes, " (server.max_message_bytes)"));
+  };
+  DTRPO_RETURN_IF_ERROR(check("reward.max_pairs_per_prompt", spec.reward.max_pairs_per_prompt,
+                              "what a prompt may give"));
+  const int32_t ranks = t.min_ranks > 0 ? t.min_ranks : t.ranks;
+  return check("training.pairs_per_batch", (t.pairs_per_batch + ranks - 1) / ranks,
+               "a rank's part of a batch");
 }
 
 }  // namespace dtrpo::job

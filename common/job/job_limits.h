@@ -45,7 +45,12 @@ int64_t RequiredReplayBytes(const JobSpec& spec);
 int64_t AdmittedPairs(const JobSpec& spec, int64_t newest_version,
                       int64_t imported_pairs = std::numeric_limits<int64_t>::max());
 
-// Refuses max_items that are set and too small, and max_bytes that are too small. Part of Validate.
+// Refuses max_items that are set and too small, max_bytes that are too small, and what could stop
+// the job or never give a batch. Part of Validate.
 absl::Status CheckReplayLimits(const JobSpec& spec);
+
+// A prompt's pairs are inserted in one message, and a rank gets its part of a batch in one. Refuses
+// those that may be larger.
+absl::Status CheckMessageSizes(const JobSpec& spec, int64_t max_message_bytes);
 
 }  // namespace dtrpo::job

@@ -3,12 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace dtrpo::job {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 JobSpec Spec() {
   JobSpec spec;
@@ -110,7 +115,94 @@ TEST(JobLimitsTest, RefusesSamplingLimitsThatWouldStopTheJob) {
   spec.replay.priority = "learner";
   EXPECT_THAT(std::string(CheckReplayLimits(spec).message()), HasSubstr("training.max_uses"));
   spec.training.max_uses = 2;
+  spec.replay.samples_per_insert = 0;
   EXPECT_TRUE(CheckReplayLimits(spec).ok());
+}
+
+// Each is fine by itself, and such a job would run for ever without a batch.
+TEST(JobLimitsTest, NamesTheFieldOfACombinationThatCanNeverMakeABatch) {
+  using Change = std::function<void(JobSpec&)>;
+  const auto learner = [](JobSpec& s) {
+    s.replay.selector = "prioritised";
+    s.replay.priority = "learner";
+    s.training.max_uses = 3;
+  };
+  const auto terms = [](std::vector<RewardTerm> terms, double min_gap) {
+    return Change([terms, min_gap](JobSpec& s) {
+      s.reward.terms = terms;
+      s.reward.min_gap = min_gap;
+    });
+  };
+  const std::vector<std::pair<std::string, Change>> refused = {
+      {"replay.priority",
+       [&](JobSpec& s) {
+         learner(s);
+         s.replay.samples_per_insert = 1;
+       }},
+      {"training.max_staleness",
+       [](JobSpec& s) {
+         s.training.publish_every = 1 << 10;
+         s.training.max_staleness = 1 << 15;
+         s.replay.max_bytes = int64_t{1} << 50;
+       }},
+      {"sampling.top_k", [](JobSpec& s) { s.sampling.top_k = 1; }},
+      {"sampling.top_k",
+       [](JobSpec& s) {
+         s.sampling.top_k = 1;
+         s.sampling.unmask = "dream:entropy,8";
+       }},
+      {"reward.min_gap", [](JobSpec& s) { s.reward.min_gap = 1; }},
+      {"reward.min_gap", terms({{"exact", 0}}, 0)},
+      {"reward.min_gap", terms({{"exact", 2}, {"length:1..9", -0.5}}, 2.5)},
+      {"reward.min_gap", terms({{"service:taste", 0}, {"exact", 1}}, 1)},
+  };
+  for (const auto& [field, change] : refused) {
+    JobSpec spec = Spec();
+    change(spec);
+    const absl::Status status = CheckReplayLimits(spec);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << field;
+    EXPECT_THAT(std::string(status.message()), StartsWith(field + ": "));
+  }
+  const std::vector<Change> accepted = {
+      [&](JobSpec& s) {
+        learner(s);
+        s.replay.samples_per_insert = 1.5;
+      },
+      [](JobSpec& s) { s.sampling.top_k = 2; },
+      [](JobSpec& s) {
+        s.sampling.top_k = 1;
+        s.sampling.unmask = "random:2";  // by chance in another order
+      },
+      [](JobSpec& s) {
+        s.sampling.top_k = 1;
+        s.data.prompts.clear();
+        s.data.pairs = "pairs.jsonl";  // nothing is sampled
+      },
+      [](JobSpec& s) { s.reward.min_gap = 0.99; },
+      terms({{"exact", 2}, {"length:1..9", -0.5}}, 2.4),
+      terms({{"service:taste", 0.1}}, 100),
+  };
+  for (const Change& change : accepted) {
+    JobSpec spec = Spec();
+    change(spec);
+    EXPECT_TRUE(CheckReplayLimits(spec).ok()) << CheckReplayLimits(spec);
+  }
+}
+
+TEST(JobLimitsTest, WhatIsSentAtOnceFitsIntoAMessage) {
+  const JobSpec spec = Spec();
+  const int64_t pair = RequiredReplayBytes(spec) / RequiredReplayItems(spec);
+  EXPECT_TRUE(CheckMessageSizes(spec, 8 * pair).ok());
+  const auto refusal = [&](JobSpec of, int64_t bytes) {
+    return std::string(CheckMessageSizes(of, bytes).message());
+  };
+  EXPECT_THAT(refusal(spec, 8 * pair - 1), StartsWith("training.pairs_per_batch: "));
+  JobSpec ranks = spec;
+  ranks.training.ranks = 3;
+  EXPECT_TRUE(CheckMessageSizes(ranks, 3 * pair).ok());
+  ranks.training.min_ranks = 2;  // may have to do with so few
+  EXPECT_THAT(refusal(ranks, 3 * pair), StartsWith("training.pairs_per_batch: "));
+  EXPECT_THAT(refusal(spec, 2 * pair - 1), StartsWith("reward.max_pairs_per_prompt: "));
 }
 
 TEST(JobLimitsTest, HugeLimitsDoNotOverflow) {
