@@ -75,7 +75,7 @@ absl::Status Coordinator::ResolveModel(v1::ModelSpec* model) {
   const JobCheckpoints& checkpoints = job->checkpoints();
   const SavedCheckpoint& chosen =
       checkpoints.best().step >= 0 ? checkpoints.best() : checkpoints.newest();
-  if (chosen.step < 0) {
+  if (chosen.path.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("model.from_job: job ", job->id(), " has no checkpoint"));
   }

@@ -56,7 +56,7 @@ void JobCheckpoints::ChooseBest() {
   if (!options_.keep_best) return;
   for (const auto& [step, checkpoint] : saved_) {
     const auto judged = accuracy_.find(step);
-    if (judged == accuracy_.end()) continue;
+    if (judged == accuracy_.end() || checkpoint.path.empty()) continue;
     if (best_.step >= 0 && judged->second <= best_accuracy_) continue;
     best_ = checkpoint;
     best_accuracy_ = judged->second;
@@ -71,18 +71,20 @@ absl::StatusOr<SavedCheckpoint> JobCheckpoints::Find(const v1::RollBackJobReques
   const int64_t step =
       by_version ? request.version() * options_.publish_every : request.checkpoint_step();
   if (auto it = saved_.find(step); it != saved_.end()) return it->second;
+  if (step == 0) return SavedCheckpoint{.step = 0, .folder_step = 0, .path = "", .registered = {}};
   if (best_.step == step && step >= 0) return best_;
   const std::string there = absl::StrJoin(
       saved_, ", ", [](std::string* out, const auto& each) { absl::StrAppend(out, each.first); });
   return absl::FailedPreconditionError(absl::StrCat(
       by_version ? absl::StrCat("version ", request.version(), " is of step ", step, ": ") : "",
       "there is no checkpoint of step ", step, "; there are those of step ",
-      there.empty() ? "none" : there));
+      there.empty() ? "none" : there, ", and 0, the base model"));
 }
 
 void JobCheckpoints::RollBackTo(const SavedCheckpoint& target, absl::Time now) {
   const int64_t step = newest().step;
-  if (target.step != step) {
+  // Before the first checkpoint every attempt begins with the base model.
+  if (target.step != step && step >= 0) {
     const auto known = accuracy_.find(target.step);
     const std::optional<double> accuracy =
         known == accuracy_.end() ? std::nullopt : std::optional<double>(known->second);

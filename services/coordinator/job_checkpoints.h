@@ -5,7 +5,8 @@
 //
 // A checkpoint stands for the job's weights after some step. Usually its folder is of that step;
 // after a rollback the folder of an earlier step stands for the step that the job had come to,
-// because batches and versions are numbered by steps and go on.
+// because batches and versions are numbered by steps and go on. The base model is as a checkpoint
+// of step 0 without a folder.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ namespace dtrpo::coordinator {
 struct SavedCheckpoint {
   int64_t step = -1;         // the job's weights after it; -1: none
   int64_t folder_step = -1;  // that the folder was written at
-  std::string path;
+  std::string path;          // empty: the base model's
   absl::Time registered;
 
   template <typename Archive>

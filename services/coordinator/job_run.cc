@@ -138,13 +138,14 @@ void JobRun::Grant(const std::vector<const Worker*>& learners, absl::Time now) {
     return;
   }
   const int64_t step = checkpoints_.newest().step;
+  const std::string& checkpoint = checkpoints_.newest().path;
   events_.Add(
       now, "attempt",
-      absl::StrCat("attempt ", job_.attempt(), " begins with ", gang_.leader(),
-                   gang_.world() > 1 ? absl::StrCat(" and ", gang_.world() - 1, " more") : "",
-                   step < 0
-                       ? ", from the base model"
-                       : absl::StrCat(", at step ", step, " from ", checkpoints_.newest().path)));
+      absl::StrCat(
+          "attempt ", job_.attempt(), " begins with ", gang_.leader(),
+          gang_.world() > 1 ? absl::StrCat(" and ", gang_.world() - 1, " more") : "",
+          step < 0 ? "" : absl::StrCat(", at step ", step),
+          checkpoint.empty() ? ", from the base model" : absl::StrCat(" from ", checkpoint)));
   base::LogInfo("job runs", {{"job", id_},
                              {"learner", gang_.leader()},
                              {"ranks", gang_.world()},

@@ -1,4 +1,5 @@
 // The part of JobRun that deals with the learner, and with the end of training.
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -90,6 +91,10 @@ void JobRun::OnEvaluated(const v1::EvaluationRecord& record, absl::Time now) {
 
 absl::StatusOr<SavedCheckpoint> JobRun::RollBackTarget(
     const v1::RollBackJobRequest& request) const {
+  if (OnlyEvaluates()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", id_, " can't be rolled back: it trains nothing"));
+  }
   if (final() || training_finished_ || state() == JobState::kPending) {
     return absl::FailedPreconditionError(absl::StrCat(
         "job ", id_, " can't be rolled back: ",
@@ -104,10 +109,12 @@ absl::StatusOr<SavedCheckpoint> JobRun::RollBackTarget(
 
 absl::Status JobRun::RollBack(const v1::RollBackJobRequest& request, absl::Time now) {
   DTRPO_ASSIGN_OR_RETURN(const SavedCheckpoint target, RollBackTarget(request));
-  const int64_t step = checkpoints_.newest().step;
+  const int64_t step = std::max<int64_t>(0, checkpoints_.newest().step);
   checkpoints_.RollBackTo(target, now);
-  const std::string why = absl::StrCat("rolled back by a client to the weights of step ",
-                                       target.step, ", as those of step ", step);
+  const std::string why =
+      absl::StrCat("rolled back by a client to the weights of ",
+                   target.path.empty() ? "the base model" : absl::StrCat("step ", target.step),
+                   ", as those of step ", step);
   base::LogInfo("job rolled back", {{"job", id_}, {"to", target.path}, {"step", step}});
   events_.Add(now, "state", why);
   gang_.Disband(why, now);

@@ -185,10 +185,11 @@ void AddHistoryCommands(CLI::App* app, const Session* session, HistoryOptions* o
       ->type_name("FOLDER");
   CLI::App* back =
       add("rollback", "Go back to an earlier checkpoint's weights, everywhere", RollBack);
-  auto* version = back->add_option("--to-version", options->version,
-                                   "Weights version; its step must have a checkpoint");
+  auto* version =
+      back->add_option("--to-version", options->version,
+                       "Weights version; its step must have a checkpoint. 0: the base model");
   auto* step = back->add_option("--to-checkpoint", options->checkpoint,
-                                "Step of a checkpoint, as `get` lists them");
+                                "Step of a checkpoint, as `get` lists them. 0: the base model");
   version->excludes(step);
   back->require_option(2);
 }

@@ -224,6 +224,34 @@ TEST_F(CoordinatorJobsTest, RollingBackGivesTheLearnerAnEarlierCheckpointAsAnoth
   EXPECT_EQ(Beat(learner_, id).resume_step(), 0) << "the newest checkpoint is of its own step";
 }
 
+TEST_F(CoordinatorJobsTest, RollingBackToTheBaseModelKeepsTheCountOfSteps) {
+  const std::string id = Run(Evaluated());
+  EvaluateVersion(id, 0, 1);
+  for (int64_t step : {1, 2}) Step(id, step, 0);
+  ASSERT_TRUE(RollBack(id, 0).ok());
+  EXPECT_EQ(Get(id).attempt(), 2);
+  const v1::Assignment assignment = Beat(learner_, id);
+  EXPECT_EQ(assignment.resume_checkpoint(), "");
+  EXPECT_EQ(assignment.resume_step(), 2);
+  EXPECT_THAT(Events(id), Contains(HasSubstr("rolled back by a client to the weights of the base "
+                                             "model, as those of step 2")));
+  EXPECT_THAT(Events(id), Contains(HasSubstr("at step 2, from the base model")));
+  EXPECT_EQ(Get(id).best_checkpoint().path(), "out/step-1") << "the base model has no folder";
+  ASSERT_TRUE(Save(id, 3, 2).ok());
+  EXPECT_EQ(Beat(learner_, id).resume_checkpoint(), "out/step-3");
+  EXPECT_EQ(Beat(learner_, id).resume_step(), 0);
+}
+
+TEST_F(CoordinatorJobsTest, RollingBackToTheBaseModelBeforeAnyCheckpointBeginsAnew) {
+  const std::string id = Run(Evaluated());
+  EvaluateVersion(id, 0, 1);
+  ASSERT_TRUE(RollBack(id, 0).ok());
+  EXPECT_EQ(Get(id).attempt(), 2);
+  EXPECT_EQ(Beat(learner_, id).resume_checkpoint(), "");
+  EXPECT_EQ(Beat(learner_, id).resume_step(), 0);
+  EXPECT_EQ(Get(id).checkpoints_size(), 0);
+}
+
 TEST_F(CoordinatorJobsTest, RollingBackIsNoFailureThatUsesUpAttempts) {
   const std::string id = Run(Evaluated());  // two attempts at most
   EvaluateVersion(id, 0, 1);
@@ -252,7 +280,8 @@ TEST_F(CoordinatorJobsTest, APausedJobIsRolledBackWhenItIsResumed) {
 TEST_F(CoordinatorJobsTest, ARollbackThatCannotBeIsRefusedInWords) {
   const std::string id = Run(Evaluated());
   EvaluateVersion(id, 0, 1);
-  EXPECT_THAT(RollBack(id, 7).status().message(), HasSubstr("those of step none"));
+  EXPECT_THAT(RollBack(id, 7).status().message(),
+              HasSubstr("those of step none, and 0, the base model"));
   for (int64_t step : {1, 2}) Step(id, step, 1);
   EXPECT_THAT(RollBack(id, 7).status().message(),
               HasSubstr("no checkpoint of step 7; there are those of step 1, 2"));

@@ -78,6 +78,24 @@ TEST_F(LearnerRunCheckpointsTest, AfterARollbackStepsGoOnFromTheEarlierWeights) 
   EXPECT_EQ(again->manifests().front().sha256, back->manifests().front().sha256);
 }
 
+// Step 5 is made from the base model, by the job's own batch 5.
+TEST_F(LearnerRunCheckpointsTest, AfterARollbackToTheBaseModelStepsGoOnFromIt) {
+  spec_.training.keep_checkpoints = 10;
+  const auto first = MakePeers();
+  TrainUpTo(4, *first);
+  const std::string base_sha = first->manifests().front().sha256;
+
+  const auto back = MakePeers();
+  ASSERT_TRUE(
+      MakeRun(*back, /*resume_checkpoint=*/"", /*attempt=*/2, /*resume_step=*/4)->Run().ok());
+  EXPECT_THAT(back->calls(),
+              ElementsAre("version 2 at step 4", "published 2", "acknowledge 4",
+                          "step 5 at version 2", "version 3 at step 5", "published 3",
+                          "checkpoint 5", "acknowledge 5", "finished 5: all steps made"));
+  EXPECT_EQ(back->manifests().front().sha256, base_sha);
+  EXPECT_EQ(back->manifests().front().generation, 1);
+}
+
 TEST_F(LearnerRunCheckpointsTest, LatestNamesWhatARollbackWentBackToUntilTheNextCheckpoint) {
   spec_.training.keep_checkpoints = 10;
   const auto first = MakePeers();

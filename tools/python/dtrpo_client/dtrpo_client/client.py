@@ -167,7 +167,7 @@ class Client:
         return self._call(self._jobs.ResumeJob, coordinator_pb2.ResumeJobRequest(job_id=job_id))
 
     def roll_back(self, job_id: str, *, checkpoint_step: int) -> coordinator_pb2.JobStatus:
-        """The whole fleet goes on from that checkpoint's weights."""
+        """The whole fleet goes on from that checkpoint's weights; of step 0: the base model's."""
         request = coordinator_pb2.RollBackJobRequest(job_id=job_id, checkpoint_step=checkpoint_step)
         return self._call(self._jobs.RollBackJob, request, repeat=False)
 
