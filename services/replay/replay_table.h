@@ -25,11 +25,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/replay/log_record.h"
@@ -127,8 +127,11 @@ class ReplayTable {
   int64_t assigned_items() const { return assigned_items_; }     // in an unacknowledged batch
   ItemId next_item() const { return next_item_; }
 
-  // Items that must fit the next batch for it to be formed whole.
-  int64_t wanted_items() const { return limiter_.WantedItems(formed_batch_ + 1); }
+  // Items that must fit the next batch for it to be formed whole. After the last prompt only
+  // imported items come, for a few batches at a time: no more than a batch is waited for.
+  int64_t wanted_items() const {
+    return prompts_ended_ ? options_.pairs_per_batch : limiter_.WantedItems(formed_batch_ + 1);
+  }
   // The next batch lacks items and there is no room for more until batches are acknowledged.
   bool CheckpointWanted() const;
   bool Available(ItemId id) const { return selector_->Holds(id); }  // fits the next batch
@@ -194,8 +197,8 @@ class ReplayTable {
   // Derived from the above.
   int64_t bytes_ = 0;
   int64_t assigned_items_ = 0;
-  std::set<std::pair<int64_t, ItemId>> available_by_version_;  // without external ones
-  std::map<std::pair<int64_t, int64_t>, ItemId> staged_;       // (epoch, prompt index): NoteStaged
+  absl::btree_set<std::pair<int64_t, ItemId>> available_by_version_;  // without external ones
+  std::map<std::pair<int64_t, int64_t>, ItemId> staged_;  // (epoch, prompt index): NoteStaged
 };
 
 }  // namespace dtrpo::replay

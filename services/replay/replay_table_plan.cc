@@ -129,8 +129,12 @@ absl::Status ReplayTable::CheckRoom(int64_t items, int64_t bytes, bool external)
   }
   DTRPO_RETURN_IF_ERROR(CheckRoomOfKind(external));
   // Items beyond what the remaining batches take would never be used. Counted without reuse: many
-  // uses of few items don't fill a batch, which takes an item once.
-  if (available_items() / options_.pairs_per_batch >= options_.total_steps - formed_batch_) {
+  // uses of few items don't fill a batch, which takes an item once. Of two kinds, each was counted
+  // on its own: both are needed, however much there is of one.
+  const bool mixed = options_.external_pairs_per_batch > 0 &&
+                     options_.external_pairs_per_batch < options_.pairs_per_batch;
+  if (!mixed &&
+      available_items() / options_.pairs_per_batch >= options_.total_steps - formed_batch_) {
     return base::BackPressureError(
         absl::StrCat(available_items(), " pairs are stored for the ",
                      options_.total_steps - formed_batch_, " batches to come"),

@@ -8,6 +8,7 @@ namespace dtrpo::replay {
 SampleLimiter::SampleLimiter(const TableOptions& options)
     : min_items_(options.min_items),
       pairs_per_batch_(options.pairs_per_batch),
+      external_pairs_per_batch_(options.external_pairs_per_batch),
       total_steps_(options.total_steps),
       samples_per_insert_(options.samples_per_insert),
       max_uses_(options.max_uses) {}
@@ -22,7 +23,9 @@ int32_t SampleLimiter::UsesOf(ItemId k) const {
 }
 
 int64_t SampleLimiter::WantedItems(int64_t n) const {
-  const int64_t remaining = (total_steps_ - n + 1) * pairs_per_batch_;
+  const int64_t remaining =
+      (total_steps_ - n + 1) * (pairs_per_batch_ - external_pairs_per_batch_) +
+      external_pairs_per_batch_;
   return std::max(pairs_per_batch_, std::min(min_items_, remaining));
 }
 

@@ -29,12 +29,14 @@ class SampleLimiter {
   int32_t UsesOf(ItemId k) const;
 
   // Items that must fit batch n for it to be formed whole. Near the end of the job no more than its
-  // remaining batches take: the table doesn't accept more.
+  // remaining batches take: the table doesn't accept more. Of imported items a batch's own: they
+  // are let in for the next few batches only.
   int64_t WantedItems(int64_t n) const;
 
  private:
   int64_t min_items_;
   int64_t pairs_per_batch_;
+  int64_t external_pairs_per_batch_;
   int64_t total_steps_;
   double samples_per_insert_;  // 0: off
   int32_t max_uses_;
