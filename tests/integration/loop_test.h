@@ -67,10 +67,9 @@ class LoopTest : public ::testing::Test {
     return value.value_or(-1);
   }
 
-  // Invariants 6, 7 and 13 of a job that succeeded, as the coordinator and the replay store count
-  // them independently. REQUIRES: the cluster's first job, and a replay process that lived all the
-  // time.
-  void ExpectExactSums(const v1::JobStatus& job) const {
+  // Invariant 13 of a job that succeeded, and every step once with a full batch, as the coordinator
+  // counts them.
+  static void ExpectExactCoordinatorSums(const v1::JobStatus& job) {
     const v1::PromptCounts& prompts = job.prompts();
     EXPECT_EQ(prompts.leased(), 0);
     EXPECT_EQ(prompts.stored(), 0);
@@ -79,7 +78,6 @@ class LoopTest : public ::testing::Test {
     EXPECT_EQ(prompts.consumed() + prompts.no_pair() + prompts.failed() + prompts.cancelled(),
               prompts.issued());
 
-    // Every step once, each with a full batch, and every pair in at most one batch.
     const int64_t steps = job.spec().training().steps();
     EXPECT_EQ(job.step(), steps);
     ASSERT_EQ(job.steps_size(), steps);
@@ -88,11 +86,21 @@ class LoopTest : public ::testing::Test {
       EXPECT_EQ(job.steps(i).step(), i + 1);
       EXPECT_EQ(job.steps(i).values().at("pairs"), pairs) << "step " << i + 1;
     }
+  }
+
+  // Invariants 6, 7 and 13 of a job that succeeded, as the coordinator and the replay store count
+  // them independently. REQUIRES: the cluster's first job, and a replay process that lived all the
+  // time.
+  void ExpectExactSums(const v1::JobStatus& job) const {
+    ExpectExactCoordinatorSums(job);
+    const int64_t steps = job.spec().training().steps();
+    const int64_t pairs = job.spec().training().pairs_per_batch();
     EXPECT_EQ(ReplayMetric("dtrpo_replay_consumed_pairs_total"), steps * pairs);
     EXPECT_EQ(ReplayMetric("dtrpo_replay_formed_batches_total"), steps);
 
     // A prompt is stored once, and once more for each time that it was evicted whole. What was
     // stored and never used is among the cancelled ones.
+    const v1::PromptCounts& prompts = job.prompts();
     const double stored = ReplayMetric("dtrpo_replay_inserted_prompts_total");
     const int64_t accounted = prompts.consumed() + prompts.evicted_and_leased_again();
     EXPECT_GE(stored, accounted);
