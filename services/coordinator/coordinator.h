@@ -50,6 +50,7 @@ class Coordinator {
     int max_unfinished_jobs = 1000;
     std::vector<std::string> data_roots;   // what jobs name lies below one; none: anywhere
     int64_t records_per_snapshot = 10000;  // of the log, before a snapshot replaces them
+    int64_t max_message_bytes = 64 << 20;  // of every service: what a job sends at once must fit
   };
   struct Deps {
     base::Clock* clock = base::RealClock();

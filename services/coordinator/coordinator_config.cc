@@ -68,6 +68,9 @@ Coordinator::Options ToOptions(const v1::CoordinatorConfig& config) {
   options.worker_timeout = absl::Milliseconds(config.worker_timeout_ms());
   options.replay.assign(config.replay().begin(), config.replay().end());
   options.records_per_snapshot = config.records_per_snapshot();
+  if (config.server().max_message_bytes() > 0) {
+    options.max_message_bytes = config.server().max_message_bytes();
+  }
   options.data_roots.assign(config.data_roots().begin(), config.data_roots().end());
   return options;
 }
