@@ -20,6 +20,7 @@ ROOMS = {
     "common/job": "base trajectory reward",
     "common/text": "base",
     "common/evaluation": "base trajectory reward text",
+    "common/report": "base evaluation",
     "common/checkpoint": "base",
     "common/pairs": "base trajectory job text checkpoint",
     "common/weights": "base",
@@ -32,8 +33,8 @@ ROOMS = {
     "common/rpc": "proto base",
     "common/wire": "proto base trajectory reward job weights rpc",
     "common/runtime": "proto base rpc",
-    "services/coordinator": "proto base trajectory job text evaluation checkpoint storage rpc wire "
-                            "runtime",
+    "services/coordinator": "proto base trajectory job text evaluation report checkpoint storage rpc "
+                            "wire runtime",
     "services/replay": "proto base trajectory job storage rpc wire runtime",
     "services/reference": "proto base trajectory job checkpoint weights model dtrpo rpc wire runtime",
     "services/rollout": "proto base trajectory job text evaluation checkpoint weights model diffusion "

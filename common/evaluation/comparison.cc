@@ -193,11 +193,10 @@ std::string ComparisonJson(const RunComparison& comparison) {
                         {"only_in_a", policy.only_in_a},
                         {"only_in_b", policy.only_in_b}});
   }
-  return absl::StrCat(
-      Json{
-          {"a", comparison.folder_a}, {"b", comparison.folder_b}, {"policies", std::move(policies)}}
-          .dump(2),
-      "\n");
+  const Json json = {
+      {"a", comparison.folder_a}, {"b", comparison.folder_b}, {"policies", std::move(policies)}};
+  // A path may be no UTF-8.
+  return absl::StrCat(json.dump(2, ' ', false, Json::error_handler_t::replace), "\n");
 }
 
 std::string ComparisonText(const RunComparison& comparison) {

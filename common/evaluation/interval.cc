@@ -48,6 +48,8 @@ PairedDifference ComparePaired(absl::Span<const double> a, absl::Span<const doub
   result.difference = Mean(differences);
 
   std::vector<double> means(kBootstrapSamples);
+  const auto differing =
+      std::count_if(differences.begin(), differences.end(), [](double d) { return d != 0; });
   int64_t not_above = 0, not_below = 0;
   for (int sample = 0; sample < kBootstrapSamples; ++sample) {
     base::CounterRng rng(seed, static_cast<uint64_t>(sample));
@@ -62,8 +64,9 @@ PairedDifference ComparePaired(absl::Span<const double> a, absl::Span<const doub
   std::sort(means.begin(), means.end());
   result.low = means[kBootstrapSamples * 25 / 1000];
   result.high = means[kBootstrapSamples * 975 / 1000 - 1];
-  result.p_value = std::min(
-      1.0, 2.0 * static_cast<double>(std::min(not_above, not_below) + 1) / (kBootstrapSamples + 1));
+  const double smaller = static_cast<double>(std::min(not_above, not_below) + 1);
+  result.p_value = std::min(1.0, std::max(2 * smaller / (kBootstrapSamples + 1),
+                                          2 * std::pow(0.5, static_cast<double>(differing))));
   return result;
 }
 

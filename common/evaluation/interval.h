@@ -37,7 +37,10 @@ inline constexpr int kBootstrapSamples = 10000;
 // Paired bootstrap over questions (Efron, Tibshirani 1993, chapters 13 and 16; for system
 // comparisons: Koehn 2004): the same questions are drawn with replacement for both, so what is hard
 // for both cancels out. p is twice the smaller share of resamples on either side of zero, both
-// counted with one more, so never 0. The same for the same seed. REQUIRES: equal sizes.
+// counted with one more, so never 0; and at least the p of the sign test had all m questions that
+// differ gone one way, 2 / 2^m, since resamples of a few equal differences know of no others (for
+// the same reason the interval is too narrow for fewer than about ten of them). The same for the
+// same seed. REQUIRES: equal sizes.
 PairedDifference ComparePaired(absl::Span<const double> a, absl::Span<const double> b,
                                uint64_t seed);
 

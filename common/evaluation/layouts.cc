@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -24,10 +25,6 @@ std::string IdField(const Json& record, const char* field) {
   const auto it = record.find(field);
   if (it == record.end()) return "";
   return it->is_string() ? it->get<std::string>() : it->is_number_integer() ? it->dump() : "";
-}
-
-void AddCategory(const std::string& category, std::vector<std::string>& categories) {
-  if (!category.empty()) categories.push_back(category);
 }
 
 absl::StatusOr<std::vector<std::string>> TextList(const Json& record, const char* field,
@@ -147,10 +144,7 @@ absl::StatusOr<LayoutLine> ReadIfeval(const Json& record, uint64_t) {
   }
   line.expected = absl::StrJoin(instructions, "\n");
   for (const std::string& instruction : instructions) {
-    const std::string group = instruction.substr(0, instruction.find(':'));
-    bool there = false;
-    for (const std::string& other : line.categories) there = there || other == group;
-    if (!there) line.categories.push_back(group);
+    AddCategory(instruction.substr(0, instruction.find(':')), line.categories);
   }
   return line;
 }
@@ -171,6 +165,11 @@ const Layout* FindLayout(absl::string_view name) {
     if (name == layout.name) return &layout;
   }
   return nullptr;
+}
+
+void AddCategory(const std::string& category, std::vector<std::string>& categories) {
+  if (category.empty() || absl::c_linear_search(categories, category)) return;
+  categories.push_back(category);
 }
 
 absl::Status BadField(absl::string_view field, absl::string_view what) {

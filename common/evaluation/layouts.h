@@ -29,6 +29,9 @@ struct Layout {
 // Null for a name that none has; "prompts" is none of them.
 const Layout* FindLayout(absl::string_view name);
 
+// Unless it is empty or there already: a question counts once in each of its categories.
+void AddCategory(const std::string& category, std::vector<std::string>& categories);
+
 absl::Status BadField(absl::string_view field, absl::string_view what);
 // A text that isn't empty.
 absl::StatusOr<std::string> TextField(const Json& record, const std::string& field);

@@ -2,6 +2,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace dtrpo::evaluation {
 namespace {
@@ -12,25 +13,14 @@ struct Template {
 };
 
 constexpr Template kTemplates[] = {
-    {"gsm8k",
-     "{{question}}\n\nReason step by step. End with a line that says \"#### \" and the final "
-     "number."},
-    {"math", "{{problem}}\n\nReason step by step, and put your final answer within \\boxed{}."},
-    {"gpqa",
-     "{{question}}\n\nA) {{A}}\nB) {{B}}\nC) {{C}}\nD) {{D}}\n\nReason step by step. End with a "
-     "line that says \"Answer: \" and the letter of the right choice."},
-    {"mbpp",
-     "{{prompt}}\n\nYour code must pass these tests:\n\n{{tests}}\n\nAnswer with Python code in "
-     "one block between ```python and ```."},
-    {"livecodebench",
-     "{{question}}\n\n{{how}}\n\nAnswer with Python code in one block between ```python and ```."},
-    {"ifeval", "{{prompt}}"},
+#include "common/evaluation/template_table.inc"  // from templates/, by CMakeLists.txt
 };
 
 }  // namespace
 
 absl::StatusOr<std::string> FillTemplate(absl::string_view prompt_template,
                                          const std::map<std::string, std::string>& fields) {
+  absl::ConsumeSuffix(&prompt_template, "\n");
   std::string filled;
   while (true) {
     const size_t open = prompt_template.find("{{");

@@ -63,9 +63,9 @@ absl::StatusOr<Question> ParseQuestionLine(absl::string_view line,
   if (answer == record.end()) return BadField(answer_field, "missing");
   question.expected = AsText(*answer);
   if (const auto category = record.find("category"); category != record.end()) {
-    if (category->is_string()) question.categories.push_back(category->get<std::string>());
+    if (category->is_string()) AddCategory(category->get<std::string>(), question.categories);
     if (category->is_array()) {
-      for (const Json& name : *category) question.categories.push_back(AsText(name));
+      for (const Json& name : *category) AddCategory(AsText(name), question.categories);
     }
   }
   return question;
@@ -106,17 +106,9 @@ absl::StatusOr<std::vector<Question>> ReadQuestions(absl::string_view content,
   return questions;
 }
 
-std::string DefaultVerifier(absl::string_view layout) {
+std::string VerifierOf(const std::string& asked, absl::string_view layout) {
   const Layout* const found = FindLayout(layout);
-  return found == nullptr ? "" : found->verifier;
-}
-
-std::vector<Question> SpreadEvenly(std::vector<Question> questions, int64_t limit) {
-  const int64_t count = static_cast<int64_t>(questions.size());
-  if (limit <= 0 || limit >= count) return questions;
-  std::vector<Question> some;
-  for (int64_t i = 0; i < limit; ++i) some.push_back(std::move(questions[i * count / limit]));
-  return some;
+  return found == nullptr || !asked.empty() ? asked : found->verifier;
 }
 
 std::string AnswerName(absl::string_view question_id, int32_t sample) {

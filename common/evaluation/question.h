@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -46,12 +47,18 @@ absl::StatusOr<std::vector<Question>> ReadQuestions(absl::string_view content,
 // Question::line read back; also a line of layout "prompts".
 absl::StatusOr<Question> ParseQuestionLine(absl::string_view line, const std::string& answer_field);
 
-// What suits the layout; empty for "prompts".
-std::string DefaultVerifier(absl::string_view layout);
+// `asked`, or else what suits the layout; empty for "prompts".
+std::string VerifierOf(const std::string& asked, absl::string_view layout);
 
-// "a", "b" of many questions: at most `limit` (0: all), spread evenly, since files are often
-// sorted.
-std::vector<Question> SpreadEvenly(std::vector<Question> questions, int64_t limit);
+// Of many questions at most `limit` (0: all), spread evenly, since files are often sorted.
+template <typename T>
+std::vector<T> SpreadEvenly(std::vector<T> all, int64_t limit) {
+  const int64_t count = static_cast<int64_t>(all.size());
+  if (limit <= 0 || limit >= count) return all;
+  std::vector<T> some;
+  for (int64_t i = 0; i < limit; ++i) some.push_back(std::move(all[i * count / limit]));
+  return some;
+}
 
 // The name under which the answer to a question is drawn, by which its seed is made: the same in
 // every process, batch and attempt.

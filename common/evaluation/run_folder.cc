@@ -47,14 +47,24 @@ absl::Status ReadTiming(absl::string_view line, std::map<std::string, Timing>& t
   return absl::OkStatus();
 }
 
+// A path may be no UTF-8, which a file of JSON must be.
+std::string Dumped(const Json& value) {
+  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 // What a run that goes on must ask for again; more policies may be asked for later.
 absl::Status SameSettings(const Json& there, const Json& asked, const std::string& path) {
-  for (const auto& [name, value] : asked.items()) {
-    const auto it = there.find(name);
-    if (it != there.end() && *it == value) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, " is of another run: ", name, " is ", it == there.end() ? "missing" : it->dump(),
-        " there, and ", value.dump(), " is asked for; choose another folder"));
+  const auto value_in = [](const Json& settings, const std::string& name) {
+    const auto it = settings.find(name);
+    return it == settings.end() ? "missing" : it->dump();
+  };
+  for (const Json& settings : {asked, there}) {
+    for (const auto& [name, value] : settings.items()) {
+      if (value_in(there, name) == value_in(asked, name)) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          path, " is of another run: ", name, " is ", value_in(there, name), " there, and ",
+          value_in(asked, name), " is asked for; choose another folder"));
+    }
   }
   return absl::OkStatus();
 }
@@ -98,10 +108,10 @@ absl::StatusOr<std::unique_ptr<RunFolder>> RunFolder::Open(base::FileSystem* fil
                                                            const std::string& folder,
                                                            Json settings) {
   const std::string path = base::JoinPath(folder, kRunFile);
+  settings = Json::parse(Dumped(settings));
   DTRPO_RETURN_IF_ERROR(files->MakeDirectories(folder));
   if (!files->Exists(path)) {
-    DTRPO_RETURN_IF_ERROR(
-        base::WriteFileAtomically(files, path, absl::StrCat(settings.dump(2), "\n")));
+    DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(files, path, Dumped(settings)));
   }
   DTRPO_ASSIGN_OR_RETURN(Run run, ReadRun(files, folder));
   DTRPO_RETURN_IF_ERROR(SameSettings(run.settings, settings, path));
@@ -158,8 +168,7 @@ std::string SummaryJson(const Run& run) {
                                 {"tokens_per_second", summary.TokensPerSecond()}};
     }
   }
-  return absl::StrCat(
-      Json{{"settings", run.settings}, {"policies", policies}, {"timing", timing}}.dump(2), "\n");
+  return Dumped({{"settings", run.settings}, {"policies", policies}, {"timing", timing}});
 }
 
 }  // namespace dtrpo::evaluation

@@ -22,6 +22,7 @@ void AddEstimates(const std::string& category, const std::vector<const QuestionS
       most = std::max(most, question->answers);
     }
     if (values.empty()) continue;
+    std::sort(values.begin(), values.end());  // the same sum in whatever order they came
     // Of pass@k with k > 1 a question's answers make less than n / k independent values.
     estimates.push_back({category, k, static_cast<int64_t>(values.size()),
                          MeanWithInterval(values, std::max<int64_t>(1, most / k))});

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/types/span.h"
 #include "common/base/status_macros.h"
 #include "common/trajectory/block_layout.h"
 
@@ -38,6 +37,15 @@ int64_t ForwardsOf(const trajectory::Trajectory& t) {
   return std::max<int64_t>(forwards, 1);
 }
 
+bool Finished(const trajectory::Trajectory& t) {
+  return t.stop_index >= 0 && t.stop_index < trajectory::TargetCount(t);
+}
+
+absl::Span<const int32_t> AnswerTokens(const trajectory::Trajectory& t) {
+  const int64_t targets = trajectory::TargetCount(t);
+  return absl::MakeConstSpan(t.response_tokens).subspan(0, targets - (Finished(t) ? 1 : 0));
+}
+
 std::vector<int32_t> DenoisingOrder(const trajectory::Trajectory& t) {
   std::vector<int32_t> order(static_cast<size_t>(trajectory::TargetCount(t)), 0);
   int32_t before = 0;
@@ -58,12 +66,9 @@ absl::StatusOr<JudgedAnswer> DescribeAnswer(const trajectory::Trajectory& t,
                                             const text::PromptEncoder& encoder) {
   JudgedAnswer answer;
   answer.tokens = trajectory::TargetCount(t);
-  // A stop token beyond max_new_tokens is no target.
-  answer.finished = t.stop_index >= 0 && t.stop_index < answer.tokens;
+  answer.finished = Finished(t);
   answer.forwards = ForwardsOf(t);
-  const auto shown =
-      absl::MakeConstSpan(t.response_tokens)
-          .subspan(0, static_cast<size_t>(answer.tokens - (answer.finished ? 1 : 0)));
+  const absl::Span<const int32_t> shown = AnswerTokens(t);
   DTRPO_ASSIGN_OR_RETURN(answer.answer, encoder.Decode(shown));
   if (encoder.tokenizer() == nullptr) return answer;
   const std::vector<int32_t> order = DenoisingOrder(t);

@@ -1,5 +1,6 @@
 #include "common/job/job_spec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 
@@ -95,6 +96,7 @@ absl::Status CheckData(const DataSpec& data, JobKind kind) {
   }
   DTRPO_RETURN_IF_ERROR(InRange("data.min_pass_rate", data.min_pass_rate, 0.0, 1.0));
   DTRPO_RETURN_IF_ERROR(InRange("data.max_pass_rate", data.max_pass_rate, data.min_pass_rate, 1.0));
+  DTRPO_RETURN_IF_ERROR(InRange("data.pass_rate_focus", int64_t{data.pass_rate_focus}, 0, 8));
   DTRPO_RETURN_IF_ERROR(OneOf("data.pairs_order", data.pairs_order, {"random", "noise"}));
   DTRPO_RETURN_IF_ERROR(InRange("data.pairs_heldout", data.pairs_heldout, 0.0, 0.5));
   DTRPO_RETURN_IF_ERROR(InRange("data.pairs_share", data.pairs_share, 0.0, 1.0));
@@ -250,6 +252,9 @@ absl::Status CheckEvaluation(const EvaluationSpec& e, const RewardServiceSpec& s
       OneOf("evaluation.layout", e.layout,
             {"prompts", "gsm8k", "math", "gpqa", "mbpp", "livecodebench", "ifeval"}));
   DTRPO_RETURN_IF_ERROR(Path("evaluation.template", e.prompt_template, false));
+  if (e.layout == "prompts" && !e.prompt_template.empty()) {
+    return Refuse("evaluation.template", "layout prompts has its prompts as they are");
+  }
   DTRPO_RETURN_IF_ERROR(InRange("evaluation.samples", int64_t{e.samples}, 1, 1024));
   DTRPO_RETURN_IF_ERROR(InRange("evaluation.temperature", e.temperature, 0.0, 100.0));
   if (e.samples > 1 && e.temperature == 0) {
@@ -263,8 +268,16 @@ absl::Status CheckEvaluation(const EvaluationSpec& e, const RewardServiceSpec& s
   if (!e.verifier.empty()) {
     DTRPO_RETURN_IF_ERROR(CheckTerm("evaluation.verifier", {e.verifier, 1}, service));
   }
-  if (e.unmask.empty()) return absl::OkStatus();
-  return UnmaskRule("evaluation.unmask", e.unmask);
+  if (!e.unmask.empty() && !e.policies.empty()) {
+    return Refuse("evaluation.policies", "and evaluation.unmask exclude each other");
+  }
+  for (const std::string& policy : e.policies) {
+    DTRPO_RETURN_IF_ERROR(UnmaskRule("evaluation.policies", policy));
+    if (std::count(e.policies.begin(), e.policies.end(), policy) > 1) {
+      return Refuse("evaluation.policies", "'", policy, "' is there twice");
+    }
+  }
+  return e.unmask.empty() ? absl::OkStatus() : UnmaskRule("evaluation.unmask", e.unmask);
 }
 
 // What a file may say and its job doesn't carry out: refused rather than ignored.
@@ -276,13 +289,8 @@ absl::Status CheckCarriedOut(const JobSpec& spec) {
     if (!spec.data.pairs.empty()) return Refuse("data.pairs", kNothingTrained);
     return absl::OkStatus();
   }
-  constexpr absl::string_view kOnlyTool = "is for jobs of kind eval, and for `dtrpo eval`";
-  if (e.layout != "prompts") return Refuse("evaluation.layout", e.layout, ": ", kOnlyTool);
-  if (!e.prompt_template.empty()) return Refuse("evaluation.template", kOnlyTool);
-  if (e.samples != 1) return Refuse("evaluation.samples", e.samples, ": ", kOnlyTool);
-  if (e.temperature != 0) return Refuse("evaluation.temperature", e.temperature, ": ", kOnlyTool);
-  if (!e.verifier.empty()) return Refuse("evaluation.verifier", kOnlyTool);
-  return absl::OkStatus();
+  if (e.policies.empty()) return absl::OkStatus();
+  return Refuse("evaluation.policies", "is for jobs of kind eval, and for `dtrpo eval`");
 }
 
 }  // namespace

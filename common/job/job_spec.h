@@ -36,6 +36,7 @@ struct DataSpec {
   double pairs_share = 0.5;
   double min_pass_rate = 0;
   double max_pass_rate = 1;
+  int32_t pass_rate_focus = 0;  // 0: off
 };
 
 struct SamplingSpec {
@@ -138,7 +139,8 @@ struct EvaluationSpec {
   std::vector<int32_t> pass_k = {1};
   std::string verifier;  // empty: the layout's own, or the reward's
   bool keep_best = true;
-  int32_t stop_after = 0;  // 0: never
+  int32_t stop_after = 0;             // 0: never
+  std::vector<std::string> policies;  // kind eval: several unmask policies; empty: one
 };
 
 struct ReplaySpec {

@@ -100,6 +100,7 @@ void TakeData(const v1::DataSpec& from, job::DataSpec& to) {
   if (from.has_pairs_share()) to.pairs_share = from.pairs_share();
   Take(from.min_pass_rate(), to.min_pass_rate);
   if (from.has_max_pass_rate()) to.max_pass_rate = from.max_pass_rate();
+  Take(from.pass_rate_focus(), to.pass_rate_focus);
 }
 
 void TakeSampling(const v1::SamplingSpec& from, job::SamplingSpec& to) {
@@ -191,6 +192,7 @@ void TakeEvaluation(const v1::EvaluationSpec& from, job::EvaluationSpec& to) {
   Take(from.verifier(), to.verifier);
   if (from.has_keep_best()) to.keep_best = from.keep_best();
   Take(from.stop_after(), to.stop_after);
+  to.policies.assign(from.policies().begin(), from.policies().end());
 }
 
 void TakeReplay(const v1::ReplaySpec& from, job::ReplaySpec& to) {
@@ -259,6 +261,7 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   data->set_pairs_share(from.data.pairs_share);
   data->set_min_pass_rate(from.data.min_pass_rate);
   data->set_max_pass_rate(from.data.max_pass_rate);
+  data->set_pass_rate_focus(from.data.pass_rate_focus);
 
   v1::SamplingSpec* sampling = to->mutable_sampling();
   sampling->set_unmask(from.sampling.unmask);
@@ -342,6 +345,7 @@ void ToProto(const job::JobSpec& from, v1::JobSpec* to) {
   evaluation->set_verifier(from.evaluation.verifier);
   evaluation->set_keep_best(from.evaluation.keep_best);
   evaluation->set_stop_after(from.evaluation.stop_after);
+  for (const std::string& policy : from.evaluation.policies) evaluation->add_policies(policy);
 
   v1::ReplaySpec* replay = to->mutable_replay();
   replay->set_max_items(from.replay.max_items);

@@ -24,6 +24,7 @@ namespace dtrpo::coordinator {
 absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prompts,
                                      PromptLines& heldout, std::vector<std::string>& notes) {
   DTRPO_RETURN_IF_ERROR(job::CheckReplayLimits(spec));
+  DTRPO_RETURN_IF_ERROR(job::CheckMessageSizes(spec, options_.max_message_bytes));
   DTRPO_RETURN_IF_ERROR(job::CheckJobPaths(spec, options_.data_roots));
   const std::string config = base::JoinPath(spec.model.path, "config.json");
   if (!deps_.files->Exists(config)) {
@@ -40,16 +41,16 @@ absl::Status Coordinator::CheckFiles(const job::JobSpec& spec, PromptLines& prom
         prompts,
         base::Annotate(ReadPromptFile(deps_.files, spec.data.prompts, check), "data.prompts"));
   }
-  if (spec.kind == job::JobKind::kEval) {
-    DTRPO_RETURN_IF_ERROR(CheckResults(spec, deps_.files));
-    DTRPO_ASSIGN_OR_RETURN(
-        heldout, base::Annotate(ReadQuestionFile(deps_.files, spec, check), "data.heldout"));
-    return absl::OkStatus();
-  }
   if (spec.data.heldout.empty()) return absl::OkStatus();
-  DTRPO_ASSIGN_OR_RETURN(
-      heldout,
-      base::Annotate(ReadPromptFile(deps_.files, spec.data.heldout, check), "data.heldout"));
+  DTRPO_RETURN_IF_ERROR(CheckVerifier(spec));
+  const bool only_evaluates = spec.kind == job::JobKind::kEval;
+  if (only_evaluates) DTRPO_RETURN_IF_ERROR(CheckResults(spec, deps_.files));
+  // What is trained on and what is held out may be lines of one layout, then without ids.
+  DTRPO_ASSIGN_OR_RETURN(heldout,
+                         base::Annotate(only_evaluates || spec.evaluation.layout != "prompts"
+                                            ? ReadQuestionFile(deps_.files, spec, check)
+                                            : ReadPromptFile(deps_.files, spec.data.heldout, check),
+                                        "data.heldout"));
   const std::set<absl::string_view> trained_on(prompts.begin(), prompts.end());
   const auto shared = std::count_if(heldout.begin(), heldout.end(), [&](const std::string& line) {
     return trained_on.count(line) > 0;

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "common/evaluation/run_summary.h"
 
 namespace dtrpo::coordinator {
 namespace {
@@ -39,10 +38,10 @@ void Evaluations::Begin(int64_t version, int64_t step, absl::Time now) {
   Evaluation& evaluation = evaluations_[version];
   evaluation.record.set_version(version);
   evaluation.record.set_step(step);
-  evaluation.record.set_prompts(options_.prompts);
+  evaluation.record.set_prompts(PromptsAsked());
   evaluation.record.set_unix_ms(absl::ToUnixMillis(now));
-  evaluation.prompts.resize(options_.prompts);
-  evaluation.waiting.resize(options_.prompts);
+  evaluation.prompts.resize(PromptsAsked());
+  evaluation.waiting.resize(PromptsAsked());
   std::iota(evaluation.waiting.begin(), evaluation.waiting.end(), int64_t{0});
   evaluation.last_held = now;
 }
@@ -71,8 +70,15 @@ std::vector<EvaluationLease> Evaluations::Lease(absl::Time now, absl::string_vie
       prompt.lease_id = absl::StrCat("e", next_lease_++);
       prompt.worker_id = std::string(worker_id);
       prompt.expires = now + options_.lease;
-      leases.push_back({prompt.lease_id, version, index, prompt.failures,
-                        options_.keep_answers || KeepsSample(index), prompt.expires});
+      leases.push_back(
+          {.lease_id = prompt.lease_id,
+           .version = version,
+           .prompt = index,
+           .question = index % options_.prompts,
+           .unmask = keeps_answers() ? options_.policies[index / options_.prompts] : "",
+           .attempt = prompt.failures,
+           .keep_sample = keeps_answers() || KeepsSample(index),
+           .expires = prompt.expires});
     }
     if (!leases.empty())
       break;  // one version a call: the worker samples them with one set of weights
@@ -91,16 +97,14 @@ bool Evaluations::Report(const v1::PromptResult& result, absl::Time now) {
 
   v1::EvaluationRecord& record = evaluation.record;
   const bool evaluated = result.outcome() == v1::PromptResult::EVALUATED;
-  // From a program that doesn't know this kind of job.
-  const bool incomplete =
-      evaluated && options_.keep_answers &&
-      AnswersIn(result.sample()).size() != static_cast<size_t>(options_.samples);
+  // From a program that doesn't know this kind of job, or that it has several policies.
+  const bool incomplete = evaluated && keeps_answers() && !IsWhole(result);
   if (evaluated && !incomplete) {
     // Valid whoever made it: a finished answer at these weights is what was asked for.
     if (prompt.state == Prompt::kWaiting) std::erase(evaluation.waiting, index);
     prompt.state = Prompt::kDone;
-    record.set_correct(record.correct() +
-                       std::clamp<int64_t>(result.correct(), 0, options_.samples));
+    prompt.correct = std::clamp<int64_t>(result.correct(), 0, options_.samples);
+    record.set_correct(record.correct() + prompt.correct);
     record.set_total(record.total() + options_.samples);
     evaluation.tokens += result.tokens();
     evaluation.forwards += result.forwards();
@@ -109,6 +113,9 @@ bool Evaluations::Report(const v1::PromptResult& result, absl::Time now) {
                                     static_cast<double>(evaluation.forwards));
     }
     if (result.has_sample()) evaluation.samples[index] = result.sample();
+    if (keeps_answers()) {
+      AddTo(PolicyOf(record, index / options_.prompts), result, options_.samples);
+    }
   } else {
     // These free a lease, so they count only for the one that is running.
     if (prompt.state != Prompt::kLeased || prompt.lease_id != result.lease_id()) return false;
@@ -220,7 +227,7 @@ std::vector<v1::EvaluationRecord> Evaluations::Records() const {
   for (const auto& [version, evaluation] : evaluations_) {
     records.push_back(evaluation.record);
     for (const auto& [index, sample] : evaluation.samples) {
-      if (!options_.keep_answers) {
+      if (!keeps_answers()) {
         *records.back().add_samples() = sample;
       } else if (KeepsSample(index)) {
         *records.back().add_samples() = Shown(sample);
@@ -240,6 +247,16 @@ std::vector<evaluation::JudgedAnswer> Evaluations::Answers() const {
   return all;
 }
 
+std::map<std::string, evaluation::Timing> Evaluations::Timings() const {
+  std::map<std::string, evaluation::Timing> timings;
+  for (const auto& [version, evaluation] : evaluations_) {
+    for (const v1::EvaluationPolicy& policy : evaluation.record.policies()) {
+      timings[policy.unmask()] = {.seconds = policy.seconds(), .tokens = policy.timed_tokens()};
+    }
+  }
+  return timings;
+}
+
 void Evaluations::ForgetAnswers() {
   for (auto& [version, evaluation] : evaluations_) {
     std::erase_if(evaluation.samples,
@@ -247,20 +264,58 @@ void Evaluations::ForgetAnswers() {
   }
 }
 
-void Evaluations::AddEstimates(v1::EvaluationRecord& record) const {
-  const std::vector<evaluation::QuestionScore> scores = evaluation::ScoreQuestions(Answers());
-  for (const evaluation::PassEstimate& pass : evaluation::EstimatePass(scores, options_.pass_k)) {
-    v1::EvaluationEstimate& estimate = *record.add_estimates();
+bool Evaluations::IsWhole(const v1::PromptResult& result) const {
+  const std::vector<evaluation::JudgedAnswer> answers = AnswersIn(result.sample());
+  const std::string& asked = options_.policies[result.prompt_index() / options_.prompts];
+  return answers.size() == static_cast<size_t>(options_.samples) &&
+         std::all_of(answers.begin(), answers.end(),
+                     [&](const auto& answer) { return answer.unmask == asked; });
+}
+
+v1::EvaluationPolicy& Evaluations::PolicyOf(v1::EvaluationRecord& record, int64_t policy) const {
+  for (size_t i = record.policies_size(); i < options_.policies.size(); ++i) {
+    record.add_policies()->set_unmask(options_.policies[i]);
+  }
+  return *record.mutable_policies(static_cast<int>(policy));
+}
+
+void Evaluations::AddTo(v1::EvaluationPolicy& policy, const v1::PromptResult& result,
+                        int32_t answers) {
+  policy.set_answers(policy.answers() + answers);
+  policy.set_tokens(policy.tokens() + result.tokens());
+  policy.set_forwards(policy.forwards() + result.forwards());
+  if (result.sampling_seconds() <= 0) return;
+  policy.set_seconds(policy.seconds() + result.sampling_seconds());
+  policy.set_timed_tokens(policy.timed_tokens() + result.tokens());
+}
+
+void Evaluations::AddEstimates(Evaluation& evaluation) const {
+  const auto add = [&](const std::string& unmask, const evaluation::PassEstimate& pass) {
+    v1::EvaluationEstimate& estimate = *evaluation.record.add_estimates();
+    estimate.set_unmask(unmask);
     estimate.set_category(pass.category);
     estimate.set_k(pass.k);
     estimate.set_value(pass.estimate.value);
     estimate.set_low(pass.estimate.low);
     estimate.set_high(pass.estimate.high);
     estimate.set_questions(pass.questions);
+  };
+  if (keeps_answers()) {
+    for (const auto& summary : evaluation::SummariseRun(Answers(), options_.pass_k, {})) {
+      for (const evaluation::PassEstimate& pass : summary.estimates) add(summary.unmask, pass);
+    }
+    return;
   }
+  std::vector<evaluation::QuestionScore> scores;
+  for (const Prompt& prompt : evaluation.prompts) {
+    if (prompt.correct < 0) continue;
+    scores.push_back({"", {}, options_.samples, prompt.correct});
+  }
+  for (const auto& pass : evaluation::EstimatePass(scores, options_.pass_k)) add("", pass);
 }
 
 bool Evaluations::KeepsSample(int64_t prompt) const {
+  // Of the first policy.
   const int64_t shown = std::min<int64_t>(options_.show_samples, options_.prompts);
   for (int64_t i = 0; i < shown; ++i) {
     if (i * options_.prompts / shown == prompt) return true;
@@ -277,12 +332,10 @@ void Evaluations::CompleteIfDone(Evaluation& evaluation, absl::Time now) {
   v1::EvaluationRecord& record = evaluation.record;
   if (record.total() / options_.samples + record.failed() < record.prompts()) return;
   record.set_complete(true);
-  if (options_.keep_answers) {
-    record.set_tokens(evaluation.tokens);
-    record.set_forwards(evaluation.forwards);
-    record.set_answered(record.total() / options_.samples);
-    AddEstimates(record);
-  }
+  record.set_tokens(evaluation.tokens);
+  record.set_forwards(evaluation.forwards);
+  record.set_answered(record.total() / options_.samples);
+  AddEstimates(evaluation);
   record.set_unix_ms(absl::ToUnixMillis(now));
   evaluation.prompts.clear();
   evaluation.prompts.shrink_to_fit();

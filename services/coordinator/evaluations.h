@@ -5,11 +5,14 @@
 // prompts and report whether the answer was right; the first report about a prompt counts. An
 // evaluation whose weights nobody holds any more is given up, visibly.
 //
-// A job of kind eval has one evaluation, at version 0, and keeps every answer until its results are
-// written. Each report's sample then holds all answers to the question in `answer`, as lines of
-// results.jsonl (common/evaluation/answer.h).
+// A job of kind eval has one evaluation, at version 0, in which every question is asked once under
+// each unmask policy: a prompt's index is that of the policy times the number of questions, plus
+// that of the question. It keeps every answer until its results are written. Each report's sample
+// then holds all answers to the question in `answer`, as lines of results.jsonl
+// (common/evaluation/answer.h).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -20,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/evaluation/answer.h"
+#include "common/evaluation/run_summary.h"
 #include "proto/dtrpo/v1/coordinator.pb.h"
 
 namespace dtrpo::coordinator {
@@ -28,6 +32,8 @@ struct EvaluationLease {
   std::string lease_id;
   int64_t version = 0;
   int64_t prompt = 0;
+  int64_t question = 0;  // index in the held-out prompts: `prompt` but in a job of kind eval
+  std::string unmask;    // policy to answer with; empty: the job's
   int32_t attempt = 0;
   bool keep_sample = false;
   absl::Time expires;
@@ -36,7 +42,7 @@ struct EvaluationLease {
 class Evaluations {
  public:
   struct Options {
-    int64_t prompts = 0;         // held-out prompts to ask; 0: no evaluation ever
+    int64_t prompts = 0;         // held-out prompts; 0: no evaluation ever
     int64_t every_versions = 0;  // 0: only those that Begin() asks for
     int32_t show_samples = 0;    // spread evenly over the prompts, the same ones each time
     absl::Duration lease = absl::Minutes(1);
@@ -44,10 +50,9 @@ class Evaluations {
     // The version is held by nobody for so long; ten times as long while no rollout holds anything
     // (they are loading).
     absl::Duration give_up_after = absl::Minutes(1);
-    // Of a job of kind eval:
-    bool keep_answers = false;
     int32_t samples = 1;  // answers to each question
     std::vector<int32_t> pass_k = {1};
+    std::vector<std::string> policies = {};  // of kind eval, which keeps its answers; else empty
   };
   explicit Evaluations(const Options& options) : options_(options) {}
 
@@ -90,8 +95,9 @@ class Evaluations {
   std::vector<int64_t> UnfinishedSteps() const;
   // By version.
   std::vector<v1::EvaluationRecord> Records() const;
-  // keep_answers: of all questions that didn't fail, in their order.
+  // Of a job of kind eval: all of what didn't fail, by policy, then question, as asked.
   std::vector<evaluation::JudgedAnswer> Answers() const;
+  std::map<std::string, evaluation::Timing> Timings() const;  // by policy
   // All but those that are shown.
   void ForgetAnswers();
 
@@ -107,10 +113,11 @@ class Evaluations {
     std::string worker_id;
     absl::Time expires;
     int32_t failures = 0;
+    int64_t correct = -1;  // answers, once it is judged
 
     template <typename Archive>
     void Kept(Archive& archive) {
-      archive(state, lease_id, worker_id, expires, failures);
+      archive(state, lease_id, worker_id, expires, failures, correct);
     }
   };
   struct Evaluation {
@@ -130,8 +137,16 @@ class Evaluations {
     bool unfinished() const { return !record.complete() && !given_up; }
   };
 
+  bool keeps_answers() const { return !options_.policies.empty(); }
+  int64_t PromptsAsked() const {
+    return options_.prompts * std::max<int64_t>(1, options_.policies.size());
+  }
   bool KeepsSample(int64_t prompt) const;
-  void AddEstimates(v1::EvaluationRecord& record) const;
+  // All answers to the prompt under its policy, none of them missing.
+  bool IsWhole(const v1::PromptResult& result) const;
+  v1::EvaluationPolicy& PolicyOf(v1::EvaluationRecord& record, int64_t policy) const;
+  static void AddTo(v1::EvaluationPolicy& policy, const v1::PromptResult& result, int32_t answers);
+  void AddEstimates(Evaluation& evaluation) const;
   static void Wait(Evaluation& evaluation, int64_t prompt);
   void CompleteIfDone(Evaluation& evaluation, absl::Time now);
 

@@ -25,7 +25,10 @@ PromptLedger::Options LedgerOptions(const job::JobSpec& spec, size_t prompts,
           .max_pairs_per_prompt = spec.reward.max_pairs_per_prompt,
           .lease = options.lease,
           .max_failures = options.max_prompt_attempts,
-          .pass_rates = {.min_rate = spec.data.min_pass_rate, .max_rate = spec.data.max_pass_rate}};
+          .pass_rates = {.min_rate = spec.data.min_pass_rate,
+                         .max_rate = spec.data.max_pass_rate,
+                         .focus = spec.data.pass_rate_focus,
+                         .seed = spec.seed}};
 }
 
 Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
@@ -42,9 +45,9 @@ Evaluations::Options EvaluationOptions(const job::JobSpec& spec, size_t heldout,
           .lease = options.lease,
           .max_failures = options.max_prompt_attempts,
           .give_up_after = evaluates ? absl::InfiniteDuration() : options.evaluation_give_up_after,
-          .keep_answers = evaluates,
           .samples = spec.evaluation.samples,
-          .pass_k = spec.evaluation.pass_k};
+          .pass_k = spec.evaluation.pass_k,
+          .policies = evaluates ? PoliciesOf(spec) : std::vector<std::string>()};
 }
 
 JobCheckpoints::Options CheckpointOptions(const job::JobSpec& spec) {
@@ -322,10 +325,11 @@ v1::LeasePromptsResponse JobRun::Lease(const v1::LeasePromptsRequest& request, a
     out.set_kind(v1::EVALUATE);
     out.set_prompt_index(lease.prompt);
     out.set_prompt_attempt(lease.attempt);
-    out.set_prompt_json(heldout_[lease.prompt]);
+    out.set_prompt_json(heldout_[lease.question]);
     out.set_version(lease.version);
     out.set_expires_in_ms(absl::ToInt64Milliseconds(lease.expires - now));
     out.set_keep_sample(lease.keep_sample);
+    out.set_unmask(lease.unmask);
   }
   if (response.leases().empty()) {
     std::string reason;

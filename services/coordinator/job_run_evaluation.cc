@@ -12,7 +12,8 @@ bool JobRun::HasResults() const {
 EvaluationResults JobRun::Results() const {
   return {.folder = spec_.output,
           .settings = ResultSettings(id_, spec_, heldout_),
-          .answers = evaluations_.Answers()};
+          .answers = evaluations_.Answers(),
+          .timing = evaluations_.Timings()};
 }
 
 void JobRun::AdvanceEvaluation(const WorkerRegistry& workers, absl::Time now) {

@@ -85,6 +85,11 @@ void JobRun::OnEvaluated(const v1::EvaluationRecord& record, absl::Time now) {
     const bool better = !OnlyEvaluates() && checkpoints_.OnEvaluated(record.step(), accuracy);
     absl::StrAppendFormat(&text, " (%.1f %%)%s", 100 * accuracy, better ? ", the best so far" : "");
   }
+  for (const v1::EvaluationEstimate& pass : record.estimates()) {
+    if (record.policies_size() < 2 || !pass.category().empty()) continue;
+    absl::StrAppendFormat(&text, "; %s: pass@%d %.1f %%", pass.unmask(), pass.k(),
+                          100 * pass.value());
+  }
   events_.Add(now, "evaluation", text);
   if (!checkpoints_.stop().empty()) events_.Add(now, "evaluation", checkpoints_.stop());
 }

@@ -1,10 +1,44 @@
 // The part of JobRun that counts what the rollouts' answers were worth.
+#include <algorithm>
+
 #include "services/coordinator/job_run.h"
 
 namespace dtrpo::coordinator {
 namespace {
 
 constexpr size_t kRewardPrompts = 100;
+constexpr int kReasons = 16;
+constexpr char kOtherReasons[] = "other reasons";
+
+void CountFailure(const std::string& reason, int64_t answers, v1::RewardCounts& counts) {
+  auto& failures = *counts.mutable_failures();
+  const auto find = [&failures](const std::string& text) {
+    return std::find_if(failures.begin(), failures.end(),
+                        [&text](const v1::RewardFailure& f) { return f.reason() == text; });
+  };
+  auto found = find(reason);
+  if (found == failures.end() && failures.size() >= kReasons) found = find(kOtherReasons);
+  if (found == failures.end()) {
+    v1::RewardFailure& added = *failures.Add();
+    added.set_reason(failures.size() > kReasons ? kOtherReasons : reason);
+    added.set_answers(answers);
+  } else {
+    found->set_answers(found->answers() + answers);
+  }
+}
+
+void CountFailures(const v1::PromptResult& result, v1::RewardCounts& counts) {
+  if (result.failed_samples() == 0) return;
+  counts.set_failed_answers(counts.failed_answers() + result.failed_samples());
+  counts.set_last_failure(result.sample_error());
+  int64_t told = 0;
+  for (const v1::RewardFailure& failure : result.failures()) {
+    CountFailure(failure.reason(), failure.answers(), counts);
+    told += failure.answers();
+  }
+  // A rollout of an older release tells one reason.
+  if (told == 0) CountFailure(result.sample_error(), result.failed_samples(), counts);
+}
 
 }  // namespace
 
@@ -13,8 +47,7 @@ void JobRun::CountTraining(const v1::PromptResult& result, absl::Time now) {
       result.outcome() == v1::PromptResult::STORED || result.outcome() == v1::PromptResult::NO_PAIR;
   const bool counts = judged || result.outcome() == v1::PromptResult::FAILED;
   if (!counts || !counted_leases_.Add(result.lease_id())) return;
-  rewards_.set_failed_answers(rewards_.failed_answers() + result.failed_samples());
-  if (result.failed_samples() > 0) rewards_.set_last_failure(result.sample_error());
+  CountFailures(result, rewards_);
   if (!judged) return;
   tokens_ += result.tokens();
   samples_ += result.samples();

@@ -37,8 +37,8 @@ absl::StatusOr<PromptCheck> MakePromptCheck(const job::JobSpec& spec);
 absl::StatusOr<PromptLines> ReadPromptFile(base::FileSystem* files, const std::string& path,
                                            const PromptCheck& check);
 
-// data.heldout of a job of kind eval, in evaluation.layout and by its template: the lines of its
-// questions (common/evaluation/question.h), evaluation.max_prompts of them.
+// data.heldout in evaluation.layout and by its template: the lines of its questions
+// (common/evaluation/question.h), evaluation.max_prompts of them.
 absl::StatusOr<PromptLines> ReadQuestionFile(base::FileSystem* files, const job::JobSpec& spec,
                                              const PromptCheck& check);
 

@@ -234,7 +234,7 @@ bool PromptLedger::NextFromCursor(PromptKey& key) {
   if (cursor_ == static_cast<int64_t>(order_.size())) {
     if (epoch_ + 1 >= options_.epochs || order_.empty()) return false;
     ++epoch_;
-    left_out_ = pass_rates_.LeftOut();
+    left_out_ = pass_rates_.LeftOut(options_.prompts, epoch_);
     counts_.left_out += static_cast<int64_t>(left_out_.size());
     MakeOrder();
     cursor_ = 0;

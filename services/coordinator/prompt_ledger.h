@@ -98,8 +98,8 @@ class PromptLedger {
   void ReportFailed(const PromptKey& key, absl::string_view lease_id);
   void ReportReturned(const PromptKey& key, absl::string_view lease_id);
 
-  // Of one lease's answers, once. From the next epoch on, prompts outside of the wanted pass rates
-  // aren't handed out. Once none is left, there will be no more.
+  // Of one lease's answers, once. They decide what the next epochs leave out (see PassRates). Once
+  // every prompt is outside of the wanted pass rates, there will be no more.
   void CountAnswers(const PromptKey& key, int64_t right, int64_t answers) {
     pass_rates_.Count(key.prompt, right, answers);
   }

@@ -1,8 +1,6 @@
 #include "services/rollout/prompt_sampler.h"
 
-#include <algorithm>
 #include <iterator>
-#include <set>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -11,45 +9,16 @@
 #include "common/evaluation/question.h"
 #include "common/evaluation/sampled_answer.h"
 #include "common/job/reward_terms.h"
-#include "common/trajectory/block_layout.h"
 #include "common/trajectory/ids.h"
 #include "common/trajectory/state_at.h"
 
 namespace dtrpo::rollout {
 namespace {
 
-// Forwards a sequence took part in: one per step of a block, and, where a block's first token is
-// read from it, the clean pass that ends each block but the last.
-int64_t ForwardsOf(const trajectory::Trajectory& t) {
-  const int64_t clean_passes = t.sampler.first_token == trajectory::FirstToken::kNone ? 0 : 1;
-  int64_t forwards = -clean_passes;
-  for (const trajectory::ResponseBlock& block : trajectory::ResponseBlocks(t)) {
-    std::set<int32_t> steps;
-    for (int64_t i = block.begin; i < block.end; ++i) {
-      if (t.unmask_step[i] > trajectory::kBlockFirstStep) steps.insert(t.unmask_step[i]);
-    }
-    forwards += static_cast<int64_t>(steps.size()) + clean_passes;
-  }
-  return std::max<int64_t>(forwards, 1);
-}
-
-// The stop token is there, and within the limit that the job set: one beyond max_new_tokens is no
-// target.
-bool Finished(const trajectory::Trajectory& t) {
-  return t.stop_index >= 0 && t.stop_index < trajectory::TargetCount(t);
-}
-
-// Targets without the stop token that ends them.
-absl::Span<const int32_t> AnswerTokens(const trajectory::Trajectory& t) {
-  const int64_t targets = trajectory::TargetCount(t);
-  return absl::MakeConstSpan(t.response_tokens).subspan(0, targets - (Finished(t) ? 1 : 0));
-}
-
-std::vector<reward::Term> TermsOf(const job::JobSpec& spec) {
-  if (spec.kind != job::JobKind::kEval) return job::RewardTerms(spec.reward);
-  const std::string verifier = spec.evaluation.verifier.empty()
-                                   ? evaluation::DefaultVerifier(spec.evaluation.layout)
-                                   : spec.evaluation.verifier;
+// What evaluations are judged by: as dtrpo eval judges, or by the reward.
+std::vector<reward::Term> EvaluationTerms(const job::JobSpec& spec) {
+  const std::string verifier =
+      evaluation::VerifierOf(spec.evaluation.verifier, spec.evaluation.layout);
   if (verifier.empty()) return job::RewardTerms(spec.reward);
   return {{verifier, 1}};
 }
@@ -78,32 +47,43 @@ trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool
 PromptSampler::PromptSampler(std::string job_id, const job::JobSpec& spec,
                              const checkpoint::ModelDescriptor& descriptor,
                              const BatchLimits& batch, text::PromptEncoder encoder,
-                             std::unique_ptr<reward::Judge> judge, const RolloutRunMetrics* metrics)
+                             std::unique_ptr<reward::Judge> rewards,
+                             std::unique_ptr<reward::Judge> evaluations,
+                             const RolloutRunMetrics* metrics, base::Clock* clock)
     : job_id_(std::move(job_id)),
       spec_(spec),
       descriptor_(descriptor),
       batch_(batch),
       encoder_(std::make_shared<const text::PromptEncoder>(std::move(encoder))),
-      judge_(std::move(judge)),
+      rewards_(std::move(rewards)),
+      evaluations_(std::move(evaluations)),
       pair_options_{.pairing = *reward::ParsePairing(spec.reward.pairing),
                     .min_gap = spec.reward.min_gap,
                     .max_pairs = spec.reward.max_pairs_per_prompt},
-      metrics_(metrics) {}
+      metrics_(metrics),
+      clock_(clock) {}
 
 absl::StatusOr<std::unique_ptr<PromptSampler>> PromptSampler::Create(
     std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-    const BatchLimits& batch, reward::RemoteReward* service, const RolloutRunMetrics* metrics) {
+    const BatchLimits& batch, reward::RemoteReward* service, const RolloutRunMetrics* metrics,
+    base::Clock* clock) {
   DTRPO_ASSIGN_OR_RETURN(text::PromptEncoder encoder,
                          text::PromptEncoder::Load(spec.model.path, spec.data.apply_chat_template));
-  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Judge> judge,
-                         reward::Judge::Create(TermsOf(spec), service));
-  return std::unique_ptr<PromptSampler>(new PromptSampler(
-      std::move(job_id), spec, descriptor, batch, std::move(encoder), std::move(judge), metrics));
+  std::unique_ptr<reward::Judge> rewards;
+  if (spec.kind == job::JobKind::kTrain) {
+    DTRPO_ASSIGN_OR_RETURN(rewards, reward::Judge::Create(job::RewardTerms(spec.reward), service));
+  }
+  DTRPO_ASSIGN_OR_RETURN(std::unique_ptr<reward::Judge> evaluations,
+                         reward::Judge::Create(EvaluationTerms(spec), service));
+  return std::unique_ptr<PromptSampler>(
+      new PromptSampler(std::move(job_id), spec, descriptor, batch, std::move(encoder),
+                        std::move(rewards), std::move(evaluations), metrics, clock));
 }
 
-diffusion::SamplerOptions PromptSampler::Options(bool evaluate, int64_t version) const {
+diffusion::SamplerOptions PromptSampler::Options(const PromptTask& task, int64_t version) const {
   diffusion::SamplerOptions options;
-  options.parameters = SamplerParametersOf(spec_, evaluate);
+  options.parameters = SamplerParametersOf(spec_, task.evaluate);
+  if (!task.unmask.empty()) options.parameters.unmask = task.unmask;
   options.weights_version = version;
   options.model_id = spec_.model.path;
   options.batch_sequences = batch_.sequences;
@@ -113,8 +93,13 @@ diffusion::SamplerOptions PromptSampler::Options(bool evaluate, int64_t version)
 
 std::string PromptSampler::TrajectoryId(const PromptTask& task, int64_t version,
                                         int32_t sample) const {
-  const std::string job = task.evaluate ? absl::StrCat(job_id_, "/evaluation-", version) : job_id_;
-  return trajectory::TrajectoryId(job, task.epoch, task.prompt_index, task.prompt_attempt, sample);
+  if (!task.evaluate) {
+    return trajectory::TrajectoryId(job_id_, task.epoch, task.prompt_index, task.prompt_attempt,
+                                    sample);
+  }
+  // Without the attempt: the same answer whoever gives it, and however often.
+  return trajectory::TrajectoryId(absl::StrCat(job_id_, "/evaluation-", version), 0,
+                                  task.prompt_index, 0, sample);
 }
 
 absl::StatusOr<SampledPrompts> PromptSampler::Sample(const model::Transformer& policy,
@@ -140,16 +125,17 @@ absl::StatusOr<SampledPrompts> PromptSampler::Sample(const model::Transformer& p
           {id, sampled.prompts[i].tokens, trajectory::TrajectorySeed(spec_.seed, id)});
     }
   }
-  const bool evaluate = !tasks.empty() && tasks.front().evaluate;
+  const PromptTask kind = tasks.empty() ? PromptTask() : tasks.front();
   DTRPO_ASSIGN_OR_RETURN(const std::unique_ptr<diffusion::BlockSampler> sampler,
-                         diffusion::BlockSampler::Create(&policy, Options(evaluate, version)));
+                         diffusion::BlockSampler::Create(&policy, Options(kind, version)));
   const absl::Cleanup idle = [this] { metrics_->kv_cache_bytes->Set(0); };
-  DTRPO_ASSIGN_OR_RETURN(std::vector<trajectory::Trajectory> trajectories,
-                         sampler->Sample(requests, [&] {
-                           metrics_->kv_cache_bytes->Set(
-                               static_cast<double>(sampler->statistics().cache_bytes));
-                           return keep_going == nullptr || keep_going();
-                         }));
+  const absl::Time started = clock_->Now();
+  DTRPO_ASSIGN_OR_RETURN(
+      std::vector<trajectory::Trajectory> trajectories, sampler->Sample(requests, [&] {
+        metrics_->kv_cache_bytes->Set(static_cast<double>(sampler->statistics().cache_bytes));
+        return keep_going == nullptr || keep_going();
+      }));
+  sampled.seconds = absl::ToDoubleSeconds(clock_->Now() - started);
   const diffusion::SampleStatistics& statistics = sampler->statistics();
   metrics_->forwards->Increment(static_cast<double>(statistics.forwards));
   if (statistics.forwards > 0) {
@@ -171,18 +157,22 @@ std::vector<PromptResult> PromptSampler::Judge(SampledPrompts sampled,
   std::vector<PromptResult>& results = sampled.results;
   std::vector<reward::Question> questions(sampled.tasks.size());
   std::vector<reward::AnsweredQuestion> items;
+  int64_t tokens = 0;
   for (size_t i = 0; i < sampled.tasks.size(); ++i) {
     text::Prompt& prompt = sampled.prompts[i];
     questions[i] = {prompt.id, std::move(prompt.text), std::move(prompt.answer),
                     sampled.tasks[i].prompt_json};
     for (trajectory::Trajectory& t : sampled.samples[i]) {
-      absl::StatusOr<std::string> text = encoder_->Decode(AnswerTokens(t));
+      tokens += trajectory::TargetCount(t);
+      absl::StatusOr<std::string> text = encoder_->Decode(evaluation::AnswerTokens(t));
       if (text.ok()) t.text = *std::move(text);
       if (!text.ok()) results[i].status = text.status();
-      items.push_back({&questions[i], {t.text, Finished(t), trajectory::TargetCount(t)}});
+      items.push_back(
+          {&questions[i], {t.text, evaluation::Finished(t), trajectory::TargetCount(t)}});
     }
   }
-  reward::Judgements judgements = judge_->JudgeAll(items, keep_going);
+  const bool evaluate = !sampled.tasks.empty() && sampled.tasks.front().evaluate;
+  reward::Judgements judgements = (evaluate ? evaluations_ : rewards_)->JudgeAll(items, keep_going);
   auto next = judgements.begin();
   for (size_t i = 0; i < sampled.tasks.size(); ++i) {
     if (!results[i].status.ok()) {
@@ -196,9 +186,13 @@ std::vector<PromptResult> PromptSampler::Judge(SampledPrompts sampled,
       PromptResult failed;
       failed.status = std::move(status);
       failed.failed_samples = result.failed_samples;
-      failed.sample_error = std::move(result.sample_error);
+      failed.failures = std::move(result.failures);
       result = std::move(failed);
       if (!absl::IsCancelled(result.status)) metrics_->judge_failures->Increment();
+    }
+    if (tokens > 0) {
+      result.sampling_seconds =
+          sampled.seconds * static_cast<double>(result.tokens) / static_cast<double>(tokens);
     }
     metrics_->generated_tokens->Increment(static_cast<double>(result.tokens));
     metrics_->samples->Increment(static_cast<double>(result.samples));
@@ -216,14 +210,14 @@ absl::Status PromptSampler::Finish(const PromptTask& task, const std::string& ex
   absl::Status failure;
   for (trajectory::Trajectory& t : samples) {
     absl::StatusOr<reward::Judgement> judgement = std::move(*next++);
-    const int64_t forwards = ForwardsOf(t);
+    const int64_t forwards = evaluation::ForwardsOf(t);
     result.tokens += trajectory::TargetCount(t);
     result.forwards += forwards;
     if (!judgement.ok()) {
       failure = judgement.status();
       if (!absl::IsCancelled(failure)) {
         ++result.failed_samples;
-        result.sample_error = std::string(failure.message());
+        ++result.failures[std::string(failure.message())];
       }
       continue;
     }
@@ -238,16 +232,13 @@ absl::Status PromptSampler::Finish(const PromptTask& task, const std::string& ex
     judged.push_back(std::move(t));
   }
   if (absl::IsCancelled(failure) || judged.size() < (task.evaluate ? 1 : 2)) return failure;
-  if (OnlyEvaluates()) {
-    DTRPO_RETURN_IF_ERROR(failure);
-    result.correct = result.right_samples == result.samples;
-    DTRPO_ASSIGN_OR_RETURN(result.kept.answer, ResultLines(task, judged, right));
-    return absl::OkStatus();
-  }
   if (task.evaluate) {
+    DTRPO_RETURN_IF_ERROR(failure);
     const trajectory::Trajectory& t = judged.front();
     result.correct = right.front();
-    if (task.keep_sample) {
+    if (OnlyEvaluates()) {
+      DTRPO_ASSIGN_OR_RETURN(result.kept.answer, ResultLines(task, judged, right));
+    } else if (task.keep_sample) {
       DTRPO_ASSIGN_OR_RETURN(result.kept.prompt, encoder_->Decode(t.prompt_tokens));
       DTRPO_ASSIGN_OR_RETURN(result.kept.denoising, Denoising(t));
       result.kept.answer = t.text;
@@ -271,7 +262,7 @@ absl::StatusOr<std::string> PromptSampler::ResultLines(
     const std::vector<bool>& right) const {
   DTRPO_ASSIGN_OR_RETURN(const evaluation::Question question,
                          evaluation::ParseQuestionLine(task.prompt_json, spec_.data.answer_field));
-  const std::string unmask = SamplerParametersOf(spec_, /*evaluate=*/true).unmask;
+  const std::string unmask = Options(task, 0).parameters.unmask;
   std::string lines;
   for (size_t i = 0; i < answers.size(); ++i) {
     DTRPO_ASSIGN_OR_RETURN(evaluation::JudgedAnswer answer,

@@ -1,13 +1,14 @@
 // Thread safety: one thread at a time.
 //
 // What a rollout does with leased prompts: encode, sample, decode, judge, pair. One call takes
-// prompts of one kind and one weights version, so that they share forwards. Judge() may run on
+// prompts of one kind, weights version and policy, so that they share forwards. Judge() may run on
 // another thread than Sample(), so that a reward service's answers needn't be waited for between
 // two rounds of forwards.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/base/clock.h"
 #include "common/checkpoint/model_descriptor.h"
 #include "common/diffusion/block_sampler.h"
 #include "common/job/job_spec.h"
@@ -29,9 +31,9 @@
 namespace dtrpo::rollout {
 
 struct PromptTask {
-  // One greedy answer, judged (of a job of kind eval: as many as it says); else G samples and their
-  // pairs.
+  // The evaluation's answers, judged; else G samples and their pairs.
   bool evaluate = false;
+  std::string unmask;  // evaluate: the policy; empty: the job's
   int64_t epoch = 0;
   int64_t prompt_index = 0;
   int32_t prompt_attempt = 0;
@@ -48,14 +50,15 @@ struct KeptSample {
 struct PromptResult {
   absl::Status status;  // not OK: the prompt couldn't be sampled or judged, and nothing else is set
   std::vector<trajectory::PreferencePair> pairs;
-  int64_t samples = 0;         // that have a reward
-  int64_t right_samples = 0;   // of these
-  int64_t failed_samples = 0;  // put aside: their reward failed
-  std::string sample_error;    // why, of the last one
-  int64_t tokens = 0;          // targets of all samples
-  int64_t forwards = 0;        // its sequences' share of forwards (NFE)
+  int64_t samples = 0;                      // that have a reward
+  int64_t right_samples = 0;                // of these
+  int64_t failed_samples = 0;               // put aside: their reward failed
+  std::map<std::string, int64_t> failures;  // of these, by reason
+  int64_t tokens = 0;                       // targets of all samples
+  int64_t forwards = 0;                     // its sequences' share of forwards (NFE)
+  double sampling_seconds = 0;              // its share, by tokens, of what Sample() took
   double reward_sum = 0;
-  bool correct = false;  // evaluate: all of them
+  bool correct = false;  // evaluate: the first one
   KeptSample kept;       // keep_sample
 };
 
@@ -65,11 +68,12 @@ struct SampledPrompts {
   std::vector<text::Prompt> prompts;                         // of each task
   std::vector<std::vector<trajectory::Trajectory>> samples;  // of each task
   std::vector<PromptResult> results;                         // status: of what can't be sampled
+  double seconds = 0;                                        // that Sample() took
 };
 
 inline constexpr char kMaskSign[] = "░";
 
-// How the job's prompts are sampled; evaluations during training greedily.
+// How the job's prompts are sampled.
 trajectory::SamplerParameters SamplerParametersOf(const job::JobSpec& spec, bool evaluate);
 
 // What shares the engine's forwards and its cache.
@@ -84,7 +88,8 @@ class PromptSampler {
   // INVALID_ARGUMENT naming what in the job makes no sense.
   static absl::StatusOr<std::unique_ptr<PromptSampler>> Create(
       std::string job_id, const job::JobSpec& spec, const checkpoint::ModelDescriptor& descriptor,
-      const BatchLimits& batch, reward::RemoteReward* service, const RolloutRunMetrics* metrics);
+      const BatchLimits& batch, reward::RemoteReward* service, const RolloutRunMetrics* metrics,
+      base::Clock* clock = base::RealClock());
 
   const std::shared_ptr<const text::PromptEncoder>& encoder() const { return encoder_; }
 
@@ -99,15 +104,18 @@ class PromptSampler {
                                   const std::function<bool()>& keep_going) const;
 
   // Judge() takes its time, without using the cores.
-  bool asks_service() const { return judge_->asks_service(); }
+  bool asks_service() const {
+    return evaluations_->asks_service() || (rewards_ != nullptr && rewards_->asks_service());
+  }
 
  private:
   PromptSampler(std::string job_id, const job::JobSpec& spec,
                 const checkpoint::ModelDescriptor& descriptor, const BatchLimits& batch,
-                text::PromptEncoder encoder, std::unique_ptr<reward::Judge> judge,
-                const RolloutRunMetrics* metrics);
+                text::PromptEncoder encoder, std::unique_ptr<reward::Judge> rewards,
+                std::unique_ptr<reward::Judge> evaluations, const RolloutRunMetrics* metrics,
+                base::Clock* clock);
 
-  diffusion::SamplerOptions Options(bool evaluate, int64_t version) const;
+  diffusion::SamplerOptions Options(const PromptTask& task, int64_t version) const;
   int32_t SamplesOf(const PromptTask& task) const {
     return task.evaluate ? spec_.evaluation.samples : spec_.sampling.samples_per_prompt;
   }
@@ -128,9 +136,11 @@ class PromptSampler {
   const checkpoint::ModelDescriptor descriptor_;
   const BatchLimits batch_;
   const std::shared_ptr<const text::PromptEncoder> encoder_;
-  const std::unique_ptr<reward::Judge> judge_;
+  const std::unique_ptr<reward::Judge> rewards_;  // null in a job of kind eval
+  const std::unique_ptr<reward::Judge> evaluations_;
   const reward::PairOptions pair_options_;
   const RolloutRunMetrics* const metrics_;
+  base::Clock* const clock_;
 };
 
 }  // namespace dtrpo::rollout

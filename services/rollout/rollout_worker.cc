@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +26,7 @@ constexpr absl::Duration kInsertPatience = absl::Seconds(3);
 
 PromptTask ToTask(const v1::PromptLease& lease) {
   return {.evaluate = lease.kind() == v1::EVALUATE,
+          .unmask = lease.unmask(),
           .epoch = lease.epoch(),
           .prompt_index = lease.prompt_index(),
           .prompt_attempt = lease.prompt_attempt(),
@@ -42,6 +44,16 @@ v1::PromptResult ResultFor(const v1::PromptLease& lease, v1::PromptResult::Outco
   result.set_outcome(outcome);
   result.set_version(lease.version());
   return result;
+}
+
+void TellFailures(const PromptResult& result, v1::PromptResult* told) {
+  told->set_failed_samples(result.failed_samples);
+  for (const auto& [reason, answers] : result.failures) {
+    told->set_sample_error(reason);
+    v1::RewardFailure* failure = told->add_failures();
+    failure->set_reason(reason);
+    failure->set_answers(answers);
+  }
 }
 
 }  // namespace
@@ -129,7 +141,7 @@ absl::StatusOr<std::unique_ptr<RolloutWorker::Session>> RolloutWorker::Open(
   DTRPO_ASSIGN_OR_RETURN(
       session->sampler,
       PromptSampler::Create(session->job.job_id(), spec, folder.descriptor(), options_.batch,
-                            session->service.get(), session->metrics.get()));
+                            session->service.get(), session->metrics.get(), deps_.clock));
   DTRPO_ASSIGN_OR_RETURN(const BaseWeights base,
                          LoadBase(folder, session->job.job_id(), spec.model.dtype,
                                   TrainedPartsOf(spec), options_.device));
@@ -186,12 +198,11 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
                                       PromptResult result) {
   if (!result.status.ok()) {
     // A reward of that name, which the service doesn't know, is not found elsewhere either.
-    v1::PromptResult failed =
-        Failed(session, lease, absl::IsNotFound(result.status)
-                          ? absl::FailedPreconditionError(result.status.message())
-                          : result.status);
-    failed.set_failed_samples(result.failed_samples);
-    failed.set_sample_error(result.sample_error);
+    v1::PromptResult failed = Failed(session, lease,
+                                     absl::IsNotFound(result.status)
+                                         ? absl::FailedPreconditionError(result.status.message())
+                                         : result.status);
+    TellFailures(result, &failed);
     return failed;
   }
   v1::PromptResult done = ResultFor(lease, v1::PromptResult::EVALUATED);
@@ -200,10 +211,10 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
   done.set_forwards(result.forwards);
   done.set_reward_sum(result.reward_sum);
   done.set_right_samples(result.right_samples);
-  done.set_failed_samples(result.failed_samples);
-  done.set_sample_error(result.sample_error);
+  TellFailures(result, &done);
   if (lease.kind() == v1::EVALUATE) {
     done.set_correct(result.right_samples);
+    done.set_sampling_seconds(result.sampling_seconds);
     if (lease.keep_sample()) {
       done.mutable_sample()->set_prompt(result.kept.prompt);
       done.mutable_sample()->set_answer(result.kept.answer);
@@ -229,7 +240,8 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
                           deps_.clock->Now() + std::min(options_.call_timeout, kInsertPatience))
                  .status();
   }
-  session.metrics->insert_wait_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
+  session.metrics->insert_wait_seconds->Observe(
+      absl::ToDoubleSeconds(deps_.clock->Now() - started));
   if (!status.ok()) {
     // A store that doesn't know the job lost it, which is no fault of the prompt.
     const bool returned = !KeepTraining(session) || absl::IsNotFound(status);
@@ -245,17 +257,17 @@ v1::PromptResult RolloutWorker::Store(Session& session, const v1::PromptLease& l
 }
 
 void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>& leases) {
-  // Prompts of one kind and one version share forwards. Training uses the newest weights, whatever
-  // they were when leased.
+  // Prompts of one kind, version and policy share forwards. Training uses the newest weights,
+  // whatever they were when leased.
   const std::shared_ptr<const weights::Image> newest_image = deps_.versions->Newest();
   const int64_t newest = newest_image->manifest().version;
-  std::map<std::pair<bool, int64_t>, std::vector<v1::PromptLease>> groups;
+  std::map<std::tuple<bool, int64_t, std::string>, std::vector<v1::PromptLease>> groups;
   for (const v1::PromptLease& lease : leases) {
     const bool evaluate = lease.kind() == v1::EVALUATE;
-    groups[{evaluate, evaluate ? lease.version() : newest}].push_back(lease);
+    groups[{evaluate, evaluate ? lease.version() : newest, lease.unmask()}].push_back(lease);
   }
   for (auto& [key, group] : groups) {
-    const auto& [evaluate, version] = key;
+    const auto& [evaluate, version, unmask] = key;
     SetState(session.job.job_id(), absl::StrCat(evaluate ? "evaluating " : "sampling ",
                                                 group.size(), " prompts at version ", version));
     std::vector<PromptTask> tasks;
@@ -281,7 +293,8 @@ void RolloutWorker::Process(Session& session, const std::vector<v1::PromptLease>
     session.metrics->sample_seconds->Observe(absl::ToDoubleSeconds(deps_.clock->Now() - started));
     if (!sampled.ok()) {
       std::vector<v1::PromptResult> reports;
-      for (const v1::PromptLease& lease : group) reports.push_back(Failed(session, lease, sampled.status()));
+      for (const v1::PromptLease& lease : group)
+        reports.push_back(Failed(session, lease, sampled.status()));
       ReportResults(session, reports);
       continue;
     }

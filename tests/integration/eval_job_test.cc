@@ -25,7 +25,8 @@ class EvalJobTest : public LoopTest {
     evaluation.set_layout("gsm8k");
     evaluation.set_template_(Example("evaluation/sums_template.txt"));
     evaluation.set_max_prompts(60);
-    evaluation.set_unmask("random:2");
+    evaluation.add_policies("threshold:0.3");
+    evaluation.add_policies("threshold:1");
     evaluation.set_samples(3);
     evaluation.set_temperature(1);
     evaluation.add_pass_k(1);
@@ -55,7 +56,7 @@ class EvalJobTest : public LoopTest {
     ASSERT_TRUE(job.ok()) << job.status();
     ASSERT_EQ(job->state(), v1::SUCCEEDED) << job->reason();
     ASSERT_EQ(job->evaluations_size(), 1);
-    EXPECT_EQ(job->evaluations(0).total(), 180);
+    EXPECT_EQ(job->evaluations(0).total(), 360);
     EXPECT_EQ(job->evaluations(0).estimates(0).k(), 1);
     EXPECT_GT(job->evaluations(0).estimates_size(), 2) << "by category, too";
     cluster_.reset();
@@ -79,8 +80,8 @@ TEST_F(EvalJobTest, GivesTheNumbersOfDtrpoEvalWhateverTheNumberOfRollouts) {
                           "4",
                           "--limit",
                           "60",
-                          "--unmask",
-                          "random:2",
+                          "--thresholds",
+                          "0.3,1",
                           "--samples",
                           "3",
                           "--temperature",
@@ -100,6 +101,12 @@ TEST_F(EvalJobTest, GivesTheNumbersOfDtrpoEvalWhateverTheNumberOfRollouts) {
   EXPECT_EQ(Content("two/results.jsonl"), Content("local/results.jsonl"));
   EXPECT_EQ(Policies("one"), Policies("local"));
   EXPECT_EQ(Policies("two"), Policies("local"));
+  EXPECT_EQ(Policies("local").size(), 2u);
+  for (const std::string name : {"one", "two", "local"}) {
+    const auto summary = nlohmann::json::parse(Content(name + "/summary.json"));
+    EXPECT_GT(summary["timing"]["threshold:1"]["tokens_per_second"], 0) << name;
+    EXPECT_NE(Content(name + "/report.html").find("<td>threshold:0.3</td>"), std::string::npos);
+  }
   const auto compared =
       Run({"dtrpo", "compare", folder_ + "/one", folder_ + "/local"}, absl::Minutes(2));
   EXPECT_EQ(compared.exit_code, 0) << compared.output;

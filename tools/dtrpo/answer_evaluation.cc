@@ -7,6 +7,8 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/diffusion/unmask_policy.h"
+#include "common/evaluation/question.h"
+#include "common/evaluation/sampled_answer.h"
 #include "common/reward/judge.h"
 #include "common/trajectory/ids.h"
 
@@ -20,14 +22,6 @@ std::string CheckUnmask(const std::string& spec) {
 std::string CheckVerifier(const std::string& name) {
   const reward::Term term{name, 1};
   return std::string(reward::Judge::Check({&term, 1}).message());
-}
-
-std::vector<text::Prompt> SpreadEvenly(const std::vector<text::Prompt>& prompts, int64_t limit) {
-  const int64_t count = static_cast<int64_t>(prompts.size());
-  if (limit <= 0 || limit >= count) return prompts;
-  std::vector<text::Prompt> some;
-  for (int64_t i = 0; i < limit; ++i) some.push_back(prompts[i * count / limit]);
-  return some;
 }
 
 }  // namespace
@@ -85,7 +79,7 @@ absl::StatusOr<std::vector<JudgedAnswer>> JudgeAnswers(
     answer.id = prompts[i].id;
     answer.expected = prompts[i].answer;
     answer.text = t.text;
-    answer.finished = t.stop_index >= 0 && t.stop_index < trajectory::TargetCount(t);
+    answer.finished = evaluation::Finished(t);
     DTRPO_ASSIGN_OR_RETURN(
         reward::Judgement judgement,
         base::Annotate(
@@ -119,7 +113,7 @@ absl::StatusOr<std::unique_ptr<AnswerEvaluator>> AnswerEvaluator::Create(
 absl::StatusOr<Evaluation> AnswerEvaluator::Evaluate(
     const model::Transformer& model, int64_t limit,
     const std::function<void(int64_t)>& between_forwards) const {
-  const std::vector<text::Prompt> prompts = SpreadEvenly(prompts_, limit);
+  const std::vector<text::Prompt> prompts = evaluation::SpreadEvenly(prompts_, limit);
   diffusion::SamplerOptions sampler_options;
   sampler_options.parameters = options_.parameters;
   sampler_options.batch_sequences = options_.batch;

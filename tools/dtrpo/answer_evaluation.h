@@ -1,7 +1,7 @@
 // Thread safety: one thread at a time; the evaluator's model may differ from call to call.
 //
 // How many prompts with known answers does a model get right? Greedy answers, judged by a verifier:
-// `dtrpo eval`, and the held-out accuracy of `dtrpo sft`.
+// the held-out accuracy of what trains. Its options are those of `dtrpo eval`, too.
 #pragma once
 
 #include <cstdint>

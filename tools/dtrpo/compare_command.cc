@@ -7,7 +7,7 @@
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
 #include "common/evaluation/comparison.h"
-#include "tools/report/evaluation_report.h"
+#include "common/report/evaluation_report.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -50,7 +50,8 @@ absl::Status CompareCommand::Run() {
   if (!output_path_.empty()) {
     DTRPO_RETURN_IF_ERROR(files->MakeDirectories(output_path_));
     const std::string page = base::JoinPath(output_path_, "comparison.html");
-    DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(files, page, ComparisonReport(comparison)));
+    DTRPO_RETURN_IF_ERROR(
+        base::WriteFileAtomically(files, page, report::ComparisonReport(comparison)));
     DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(files,
                                                     base::JoinPath(output_path_, "comparison.json"),
                                                     evaluation::ComparisonJson(comparison)));

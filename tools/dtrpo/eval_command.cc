@@ -7,17 +7,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
-#include "common/base/atomic_file.h"
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
 #include "common/base/hash.h"
 #include "common/base/memory_file_system.h"
 #include "common/base/status_macros.h"
+#include "common/report/evaluation_report.h"
 #include "common/rpc/channel_factory.h"
 #include "common/wire/reward_client.h"
 #include "tools/dtrpo/evaluate/evaluation_run.h"
 #include "tools/dtrpo/prompt_data.h"
-#include "tools/report/evaluation_report.h"
 
 namespace dtrpo::tools {
 namespace {
@@ -42,7 +41,7 @@ Example: dtrpo eval --model DIR --data gsm8k_test.jsonl --layout gsm8k --thresho
            --max-new-tokens 512 --run runs/gsm8k)";
 
 std::string CheckLayout(const std::string& layout) {
-  return layout == "prompts" || !evaluation::DefaultVerifier(layout).empty()
+  return layout == "prompts" || !evaluation::VerifierOf("", layout).empty()
              ? ""
              : absl::StrCat("'", layout, "' is unknown");
 }
@@ -124,9 +123,8 @@ absl::Status EvalCommand::CheckOptions() const {
 }
 
 std::string EvalCommand::Verifier() const {
-  if (!evaluation_.verifier.empty()) return evaluation_.verifier;
-  const std::string suits = evaluation::DefaultVerifier(questions_.layout);
-  return suits.empty() ? "exact" : suits;
+  const std::string verifier = evaluation::VerifierOf(evaluation_.verifier, questions_.layout);
+  return verifier.empty() ? "exact" : verifier;
 }
 
 std::vector<std::string> EvalCommand::Policies() const {
@@ -152,19 +150,28 @@ absl::StatusOr<std::vector<Question>> EvalCommand::ReadData() const {
 nlohmann::ordered_json EvalCommand::Settings(const std::vector<Question>& questions) const {
   base::StableHasher hasher;
   for (const Question& question : questions) hasher.Add(question.line);
-  return {{"model", model_.path},
-          {"adapter", model_.adapter_path},
-          {"data", data_path_},
-          {"layout", questions_.layout},
-          {"questions", questions.size()},
-          {"questions_hash", base::Hex64(hasher.Finish())},
-          {"verifier", Verifier()},
-          {"samples", samples_},
-          {"temperature", evaluation_.parameters.temperature},
-          {"seed", seed_},
-          {"max_new_tokens", evaluation_.parameters.max_new_tokens},
-          {"sub_block", evaluation_.parameters.sub_block},
-          {"pass_k", pass_k_.empty() ? std::vector<int32_t>{1} : pass_k_}};
+  nlohmann::ordered_json settings = {
+      {"model", model_.path},
+      {"adapter", model_.adapter_path},
+      {"data", data_path_},
+      {"layout", questions_.layout},
+      {"questions", questions.size()},
+      {"questions_hash", base::Hex64(hasher.Finish())},
+      {"verifier", Verifier()},
+      {"samples", samples_},
+      {"temperature", evaluation_.parameters.temperature},
+      {"seed", seed_},
+      {"max_new_tokens", evaluation_.parameters.max_new_tokens},
+      {"sub_block", evaluation_.parameters.sub_block},
+      {"pass_k", pass_k_.empty() ? std::vector<int32_t>{1} : pass_k_}};
+  // What changes answers and is seldom asked for.
+  const ModelOptions usual;
+  if (raw_prompts_) settings["raw_prompts"] = true;
+  if (model_.dtype != usual.dtype) settings["dtype"] = model_.dtype;
+  if (model_.mask_token_id != usual.mask_token_id) settings["mask_token_id"] = model_.mask_token_id;
+  if (model_.block_size != usual.block_size) settings["block_size"] = model_.block_size;
+  if (model_.stop_ids != usual.stop_ids) settings["stop_ids"] = model_.stop_ids;
+  return settings;
 }
 
 absl::StatusOr<std::unique_ptr<reward::RemoteReward>> EvalCommand::RemoteReward(
@@ -231,8 +238,8 @@ absl::Status EvalCommand::Run() {
       evaluation::SummariseRun(folder->run().answers, folder->run().PassK(), folder->run().timing);
   std::cout << evaluation::SummaryTable(summaries);
   if (!run_path_.empty()) {
-    const std::string page = base::JoinPath(run_path_, evaluation::kReportFile);
-    DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(files, page, EvaluationReport(folder->run())));
+    DTRPO_ASSIGN_OR_RETURN(const std::string page,
+                           report::WriteEvaluationReport(files, folder->run()));
     std::cout << "Report: " << page << "\n";
   }
   for (const evaluation::PolicySummary& summary : summaries) {

@@ -221,6 +221,10 @@ std::string Details(const v1::JobStatus& status) {
          rewards.failed_answers() == 0
              ? "none"
              : absl::StrCat(rewards.failed_answers(), " answers; last: ", rewards.last_failure())});
+    for (const v1::RewardFailure& failure : rewards.failures()) {
+      if (rewards.failures_size() == 1) break;  // it is the last one
+      rows.push_back({"", absl::StrCat(failure.answers(), ": ", failure.reason())});
+    }
   }
   if (status.has_pairs()) {
     const v1::PairCounts& pairs = status.pairs();
@@ -241,7 +245,8 @@ std::string Details(const v1::JobStatus& status) {
                          record.tokens_per_forward(), record.complete() ? "" : ", not complete")});
     for (const v1::EvaluationEstimate& pass : record.estimates()) {
       rows.push_back(
-          {absl::StrCat("pass@", pass.k(), pass.category().empty() ? "" : " of ", pass.category()),
+          {absl::StrCat("pass@", pass.k(), pass.category().empty() ? "" : " of ", pass.category(),
+                        pass.unmask().empty() ? "" : " by ", pass.unmask()),
            absl::StrFormat("%.4f [%.4f, %.4f] (%d questions)", pass.value(), pass.low(),
                            pass.high(), pass.questions())});
     }

@@ -5,13 +5,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "common/report/html_escape.h"
+#include "common/report/line_chart.h"
+#include "common/report/page.h"
 #include "google/protobuf/util/json_util.h"
-#include "tools/report/html_escape.h"
-#include "tools/report/line_chart.h"
-#include "tools/report/page.h"
 
 namespace dtrpo::tools {
 namespace {
+
+using report::HtmlEscape;
+using report::LineChart;
+using report::Series;
+using report::Tile;
 
 Series StepSeries(const v1::JobStatus& status, const std::string& name, const std::string& value) {
   Series series{.name = name, .points = {}};
@@ -32,7 +37,7 @@ std::vector<LineChart> Charts(const v1::JobStatus& status) {
         static_cast<double>(record.correct()) / static_cast<double>(record.total()));
   }
   return {
-      {"Held-out accuracy (greedy)", "learner step", {accuracy}, /*ratio=*/true},
+      {"Held-out accuracy", "learner step", {accuracy}, /*ratio=*/true},
       {"Reward of sampled answers, mean of the last 100 prompts",
        "learner step",
        {StepSeries(status, "reward", "reward_mean")},
@@ -97,6 +102,22 @@ std::string Answers(const JobSummary& summary) {
   return absl::StrCat(html, "</table></div>\n");
 }
 
+std::string Rewards(const v1::RewardCounts& rewards) {
+  if (rewards.prompts() == 0 && rewards.failed_answers() == 0) return "";
+  std::string html = absl::StrCat(
+      "<h2>Rewards</h2>\n<p>", rewards.prompts(), " prompts judged: ", rewards.without_pair(),
+      " without a pair, ", rewards.all_right(), " with all answers right, ", rewards.all_wrong(),
+      " with all wrong; ", rewards.left_out(), " left out for their pass rate. ",
+      rewards.failed_answers(), " answers put aside, as their reward failed.</p>\n");
+  if (rewards.failures().empty()) return html;
+  absl::StrAppend(&html, "<div class='box'><table>\n<tr><th>answers</th><th>why</th></tr>\n");
+  for (const v1::RewardFailure& failure : rewards.failures()) {
+    absl::StrAppend(&html, "<tr><td>", failure.answers(), "</td><td><code>",
+                    HtmlEscape(failure.reason()), "</code></td></tr>\n");
+  }
+  return absl::StrCat(html, "</table></div>\n");
+}
+
 std::string SpecJson(const v1::JobSpec& spec) {
   google::protobuf::util::JsonPrintOptions options;
   options.add_whitespace = true;
@@ -111,14 +132,15 @@ std::string SpecJson(const v1::JobSpec& spec) {
 std::string HtmlReport(const v1::JobStatus& status, const JobSummary& summary) {
   std::string charts;
   for (const LineChart& chart : Charts(status)) {
-    absl::StrAppend(&charts, "<div class='chart'>", RenderSvg(chart), "</div>\n");
+    absl::StrAppend(&charts, "<div class='chart'>", report::RenderSvg(chart), "</div>\n");
   }
-  return HtmlPage(
+  return report::HtmlPage(
       summary.job_id,
       absl::StrCat("<h1>Job ", HtmlEscape(summary.job_id), "</h1>\n<p>", HtmlEscape(summary.state),
                    summary.reason.empty() ? "" : absl::StrCat(": ", HtmlEscape(summary.reason)),
                    ". Checkpoint: <code>", HtmlEscape(summary.checkpoint), "</code></p>\n",
                    Tiles(summary), "<div class='charts'>\n", charts, "</div>\n", Answers(summary),
+                   Rewards(status.rewards()),
                    "<h2>The job</h2>\n<details class='box'><summary>every field</summary><pre>",
                    HtmlEscape(SpecJson(status.spec())), "</pre></details>\n"));
 }

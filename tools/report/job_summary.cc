@@ -162,7 +162,7 @@ std::string SummaryText(const JobSummary& summary) {
   }
   absl::StrAppend(&text, "Held-out accuracy: ", OrNone(summary.heldout_before), " before, ",
                   OrNone(summary.heldout_after), " after (", summary.heldout_prompts,
-                  " prompts, greedy answers)\n");
+                  " answers)\n");
   absl::StrAppend(&text, "Checkpoint: ", summary.checkpoint, "\n");
   for (const ShownPrompt& shown : summary.shown) {
     absl::StrAppend(&text, "  ", shown.prompt, "   expected ", shown.expected, "\n",

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/evaluation/answer.h"
 #include "common/evaluation/run_folder.h"
+#include "common/report/evaluation_report.h"
 #include "nlohmann/json.hpp"
 #include "tests/unit/coordinator/coordinator_harness.h"
 
@@ -66,10 +67,11 @@ class EvalJobTest : public CoordinatorHarness {
     result.set_samples(answers);
     result.set_tokens(4);
     result.set_forwards(2);
+    result.set_sampling_seconds(0.5);
     std::string lines;
     for (int i = 0; i < answers; ++i) {
       evaluation::JudgedAnswer answer;
-      answer.unmask = "threshold:0.9";
+      answer.unmask = lease.unmask();
       answer.id = question["id"];
       answer.categories = question["category"];
       answer.sample = i;
@@ -128,6 +130,87 @@ TEST_F(EvalJobTest, EndsWithoutLearnerReferenceAndReplayAndLeavesARunFolder) {
   EXPECT_THAT(run->answers[0].question, HasSubstr("1+1?")) << "in the order of the file";
   EXPECT_EQ(run->settings["verifier"], "number");
   EXPECT_EQ(*files_.Read("results/summary.json"), evaluation::SummaryJson(*run));
+  EXPECT_DOUBLE_EQ(run->timing.at("threshold:0.9").seconds, 1.5);
+  EXPECT_EQ(run->timing.at("threshold:0.9").tokens, 12);
+  EXPECT_EQ(*files_.Read("results/report.html"), report::EvaluationReport(*run));
+}
+
+TEST_F(EvalJobTest, AsksEveryQuestionUnderEachPolicy) {
+  v1::JobSpec spec = EvalSpec();
+  spec.mutable_evaluation()->add_policies("threshold:0.5");
+  spec.mutable_evaluation()->add_policies("threshold:1");
+  const std::string id = RunEval(spec);
+  const v1::LeasePromptsResponse response = Lease(id, 10);
+  ASSERT_EQ(response.leases_size(), 6);
+  EXPECT_EQ(response.leases(1).unmask(), "threshold:0.5");
+  EXPECT_EQ(response.leases(4).unmask(), "threshold:1");
+  EXPECT_EQ(response.leases(4).prompt_json(), response.leases(1).prompt_json());
+  // A program that doesn't know of several policies answers with another.
+  v1::PromptLease mistaken = response.leases(4);
+  mistaken.set_unmask("threshold:0.5");
+  Answer(id, mistaken, 2);
+  EXPECT_EQ(Get(id).evaluations(0).total(), 0);
+  for (int i : {5, 3, 1, 2, 0}) Answer(id, response.leases(i), i < 3 ? 2 : 1);
+  coordinator_.Tick();
+  EXPECT_EQ(State(id), v1::RUNNING);
+  records_per_snapshot_ = 1;
+  Restart();
+  Beat(rollout_, id, {0});
+  const v1::LeasePromptsResponse again = Lease(id, 10, 0, /*holds_no_lease=*/true);
+  ASSERT_EQ(again.leases_size(), 1);
+  EXPECT_EQ(again.leases(0).unmask(), "threshold:1");
+  Answer(id, again.leases(0), 1);
+  coordinator_.Tick();
+
+  const v1::JobStatus job = Get(id);
+  EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.reason();
+  const v1::EvaluationRecord& record = job.evaluations(0);
+  EXPECT_EQ(record.answered(), 6);
+  ASSERT_EQ(record.policies_size(), 2);
+  EXPECT_EQ(record.policies(1).unmask(), "threshold:1");
+  EXPECT_EQ(record.policies(1).answers(), 6);
+  EXPECT_DOUBLE_EQ(record.policies(1).seconds(), 1.5);
+  ASSERT_EQ(record.estimates_size(), 12);
+  EXPECT_EQ(record.estimates(0).value(), 1);
+  EXPECT_EQ(record.estimates(6).unmask(), "threshold:1");
+  EXPECT_EQ(record.estimates(6).value(), 0.5);
+  const auto run = evaluation::ReadRun(&files_, "results");
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_EQ(run->answers.size(), 12u);
+  EXPECT_EQ(run->answers[5].unmask, "threshold:0.5");
+  EXPECT_EQ(run->answers[6].unmask, "threshold:1");
+  EXPECT_THAT(run->answers[6].question, HasSubstr("1+1?")) << "in the order of the file";
+  EXPECT_EQ(run->timing.size(), 2u);
+}
+
+TEST_F(EvalJobTest, AJobThatTrainsIsEvaluatedOnAPublishedLayoutWithSeveralAnswersToo) {
+  Write("template.txt", "Q: {{question}}\n");
+  v1::JobSpec spec = Spec();
+  spec.mutable_data()->set_heldout("sums.jsonl");
+  *spec.mutable_evaluation() = EvalSpec().evaluation();
+  spec.mutable_evaluation()->set_template_("template.txt");
+  const std::string id = Run(spec);
+  const v1::LeasePromptsResponse response = Lease(id, 10);
+  ASSERT_EQ(response.leases_size(), 3);
+  const auto line = nlohmann::json::parse(response.leases(1).prompt_json());
+  EXPECT_EQ(line["prompt"], "Q: 7+8?");
+  EXPECT_EQ(line["answer"], "15");
+  EXPECT_EQ(response.leases(1).unmask(), "");
+  for (const v1::PromptLease& lease : response.leases()) {
+    Report(id, lease, v1::PromptResult::EVALUATED, /*correct=*/true);  // one of the two answers
+  }
+  const v1::EvaluationRecord record = Get(id).evaluations(0);
+  EXPECT_TRUE(record.complete());
+  EXPECT_EQ(record.correct(), 3);
+  EXPECT_EQ(record.total(), 6);
+  ASSERT_EQ(record.estimates_size(), 2);
+  EXPECT_EQ(record.estimates(0).value(), 0.5);
+  EXPECT_EQ(record.estimates(1).value(), 1);
+
+  spec.mutable_evaluation()->set_layout("ifeval");
+  EXPECT_THAT(Refusal(spec).message(), HasSubstr("reward.service.address"));
+  spec.mutable_evaluation()->set_verifier("exact");
+  EXPECT_THAT(Refusal(spec).message(), HasSubstr("sums.jsonl:1"));
 }
 
 TEST_F(EvalJobTest, ARestartInTheMiddleRepeatsOnlyWhatWasNotReported) {

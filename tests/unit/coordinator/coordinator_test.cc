@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
+#include <string>
+
 #include "tests/unit/coordinator/coordinator_harness.h"
 
 namespace dtrpo::coordinator {
@@ -10,6 +13,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 using CoordinatorTest = CoordinatorHarness;
 
@@ -198,7 +202,8 @@ TEST_F(CoordinatorTest, ARepeatedReportCountsOnce) {
 TEST_F(CoordinatorTest, RewardsThatFailedAndPromptsThatTeachNothingAreCountedOnce) {
   const std::string id = Run();
   Evaluate(id, true);
-  const auto report = [&](v1::PromptResult::Outcome outcome, int right, int failed) {
+  const auto report = [&](v1::PromptResult::Outcome outcome, int right, int failed,
+                          const std::map<std::string, int>& reasons = {}) {
     const v1::PromptLease lease = Lease(id, 1).leases(0);
     v1::ReportPromptsRequest request;
     request.mutable_job()->set_job_id(id);
@@ -213,11 +218,15 @@ TEST_F(CoordinatorTest, RewardsThatFailedAndPromptsThatTeachNothingAreCountedOnc
     result->set_right_samples(right);
     result->set_failed_samples(failed);
     if (failed > 0) result->set_sample_error("timed out after 5 s");
+    for (const auto& [reason, answers] : reasons) {
+      result->add_failures()->set_reason(reason);
+      result->mutable_failures()->rbegin()->set_answers(answers);
+    }
     for (int i = 0; i < 2; ++i) ASSERT_TRUE(coordinator_.ReportPrompts(request).ok());
   };
   report(v1::PromptResult::STORED, 3, 2);
   report(v1::PromptResult::NO_PAIR, 0, 0);
-  report(v1::PromptResult::FAILED, 0, 8);
+  report(v1::PromptResult::FAILED, 0, 8, {{"the reward is nan, no number", 5}, {"timed out", 3}});
   const v1::RewardCounts rewards = Get(id).rewards();
   EXPECT_EQ(rewards.prompts(), 2);
   EXPECT_EQ(rewards.without_pair(), 1);
@@ -225,6 +234,22 @@ TEST_F(CoordinatorTest, RewardsThatFailedAndPromptsThatTeachNothingAreCountedOnc
   EXPECT_EQ(rewards.all_right(), 0);
   EXPECT_EQ(rewards.failed_answers(), 10);
   EXPECT_EQ(rewards.last_failure(), "timed out after 5 s");
+  std::map<std::string, int64_t> reasons;
+  for (const v1::RewardFailure& failure : rewards.failures())
+    reasons[failure.reason()] = failure.answers();
+  // The first report was of a rollout that told one reason, "of one of them".
+  EXPECT_THAT(reasons, ElementsAre(Pair("the reward is nan, no number", 5), Pair("timed out", 3),
+                                   Pair("timed out after 5 s", 2)));
+
+  std::map<std::string, int> many;
+  for (int i = 0; i < 30; ++i) many[absl::StrCat("reason ", i)] = 1;
+  report(v1::PromptResult::STORED, 0, 30, many);
+  int64_t sum = 0;
+  for (const v1::RewardFailure& failure : Get(id).rewards().failures()) sum += failure.answers();
+  EXPECT_EQ(sum, 40);
+  EXPECT_EQ(Get(id).rewards().failures_size(), 17);
+  EXPECT_EQ(Get(id).rewards().failures(16).reason(), "other reasons");
+  EXPECT_EQ(Get(id).rewards().failures(16).answers(), 17);
 }
 
 TEST_F(CoordinatorTest, ALongRunOfPromptsWithoutAPairEndsTheJobWithThatReason) {

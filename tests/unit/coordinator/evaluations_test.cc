@@ -64,6 +64,31 @@ TEST(EvaluationsTest, AreCompleteOnceEachPromptIsJudgedOrFailedForGood) {
   EXPECT_TRUE(record.complete());
 }
 
+TEST(EvaluationsTest, SeveralAnswersToEachPromptGivePassAtK) {
+  Evaluations::Options options = SmallOptions();
+  options.samples = 2;
+  options.pass_k = {1, 2};
+  Evaluations evaluations(options);
+  evaluations.Begin(0, 0, kStart);
+  auto leases = evaluations.Lease(kStart, "rollout-1", 4, {0});
+  for (int i = 0; i < 3; ++i) {  // 0, 1 and 2 of its answers are right
+    v1::PromptResult result = Result(leases[i], v1::PromptResult::EVALUATED);
+    result.set_correct(i);
+    EXPECT_TRUE(evaluations.Report(result, kStart));
+  }
+  EXPECT_TRUE(evaluations.Report(Result(leases[3], v1::PromptResult::FAILED), kStart));
+  leases = evaluations.Lease(kStart, "rollout-1", 1, {0});
+  EXPECT_TRUE(evaluations.Report(Result(leases[0], v1::PromptResult::FAILED), kStart));
+  const v1::EvaluationRecord record = evaluations.Records().front();
+  EXPECT_TRUE(record.complete());
+  EXPECT_EQ(record.correct(), 3);
+  EXPECT_EQ(record.total(), 6);
+  ASSERT_EQ(record.estimates_size(), 2);
+  EXPECT_EQ(record.estimates(0).value(), 0.5);
+  EXPECT_EQ(record.estimates(0).questions(), 3);
+  EXPECT_DOUBLE_EQ(record.estimates(1).value(), 2.0 / 3);
+}
+
 TEST(EvaluationsTest, TheFirstAnswerToAPromptCounts) {
   Evaluations evaluations(SmallOptions());
   evaluations.Begin(0, 0, kStart);

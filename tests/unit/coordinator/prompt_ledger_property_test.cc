@@ -28,7 +28,8 @@ class World {
                  .seed = seed,
                  .max_pairs_per_prompt = 2,
                  .lease = absl::Seconds(5),
-                 .max_failures = 2}) {}
+                 .max_failures = 2,
+                 .pass_rates = {.max_rate = 0.9, .focus = static_cast<int32_t>(seed % 3)}}) {}
 
   void Step() {
     admitted_ += static_cast<int64_t>(Pick(2));  // as versions are published
@@ -60,6 +61,9 @@ class World {
       case 8:
         if (Pick(10) == 0) LoseWorker();
         break;
+    }
+    if (const TrainLease* lease = AnyLease(); lease != nullptr) {
+      ledger_.CountAnswers(lease->key, static_cast<int64_t>(Pick(3)), 2);
     }
     DeliverEvents();
     const LedgerCounts counts = ledger_.counts();

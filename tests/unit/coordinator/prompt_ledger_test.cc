@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -298,20 +299,117 @@ TEST(PassRateTest, NothingIsLeftOutUnlessTheJobAsksForIt) {
   EXPECT_EQ(RunEpoch(ledger, {}, 4).size(), 4u);
 }
 
+void Restore(PromptLedger& from, PromptLedger& to) {
+  KeptWriter writer;
+  writer(from);
+  const std::string bytes = writer.Take();
+  KeptReader reader(bytes);
+  reader(to);
+}
+
 TEST(PassRateTest, ARestoredLedgerLeavesOutTheSamePrompts) {
   PromptLedger ledger(FilteringOptions());
   RunEpoch(ledger, {{0, 0}, {1, 8}, {2, 4}}, 4);
   RunEpoch(ledger, {}, 1);  // in the middle of the second epoch
-  KeptWriter writer;
-  writer(ledger);
-  const std::string bytes = writer.Take();
   PromptLedger restored(FilteringOptions());
-  KeptReader reader(bytes);
-  reader(restored);
+  Restore(ledger, restored);
   for (PromptLedger* one : {&ledger, &restored}) {
     EXPECT_EQ(RunEpoch(*one, {}, 4), (std::vector<int64_t>{3, 2, 3}));
     EXPECT_EQ(one->counts().left_out, 4);
   }
+}
+
+constexpr int64_t kFocusPrompts = 40;
+
+PromptLedger::Options FocusedOptions(int32_t focus, int64_t epochs) {
+  PromptLedger::Options options = SmallOptions();
+  options.prompts = kFocusPrompts;
+  options.epochs = epochs;
+  options.shuffle = true;
+  options.pass_rates = {.focus = focus, .seed = 11};
+  return options;
+}
+
+// The first epoch: 20 of the 40 prompts were judged, prompt i is right in i of 20 answers.
+void JudgeFirstEpoch(PromptLedger& ledger) {
+  for (const TrainLease& lease : ledger.Lease(kStart, "rollout-1", kFocusPrompts, kAll)) {
+    if (lease.key.prompt < 20) ledger.CountAnswers(lease.key, lease.key.prompt, 20);
+    ledger.ReportNoPair(lease.key, 0);
+  }
+}
+
+// In how many of the epochs 1 .. each prompt is; none is ever there twice.
+std::vector<int64_t> Visits(PromptLedger& ledger) {
+  std::vector<int64_t> visits(kFocusPrompts);
+  std::set<PromptKey> keys;
+  for (const TrainLease& lease : ledger.Lease(kStart, "rollout-1", 1'000'000, kAll)) {
+    EXPECT_TRUE(keys.insert(lease.key).second);
+    ++visits[lease.key.prompt];
+  }
+  return visits;
+}
+
+TEST(PassRateTest, PromptsAreSeenAgainInProportionToTheirWeight) {
+  for (const int32_t focus : {1, 3}) {
+    constexpr int64_t kEpochs = 2001;
+    PromptLedger ledger(FocusedOptions(focus, kEpochs));
+    JudgeFirstEpoch(ledger);
+    const std::vector<int64_t> visits = Visits(ledger);
+    double chi_square = 0;
+    int64_t left_out = 0;
+    int degrees = 0;
+    for (int64_t prompt = 0; prompt < kFocusPrompts; ++prompt) {
+      const int64_t epochs = kEpochs - 1;
+      left_out += epochs - visits[prompt];
+      // Half right, or never judged: in each epoch.
+      if (prompt >= 20 || prompt == 10) {
+        EXPECT_EQ(visits[prompt], epochs) << prompt;
+        continue;
+      }
+      const double rate = (static_cast<double>(prompt) + 1) / 22;
+      const double chance = std::pow(4 * rate * (1 - rate), focus);
+      const double expected = chance * epochs;
+      const double off = static_cast<double>(visits[prompt]) - expected;
+      chi_square += off * off / (expected * (1 - chance));
+      ++degrees;
+    }
+    EXPECT_EQ(degrees, 19);
+    EXPECT_LT(chi_square, 36.2) << "focus " << focus << ": seen once in a hundred seeds";
+    EXPECT_GT(chi_square, 7.6) << "focus " << focus << ": nor are the visits evened out";
+    EXPECT_EQ(ledger.counts().left_out, left_out);
+    EXPECT_EQ(ledger.counts().issued + left_out, kEpochs * kFocusPrompts);
+  }
+}
+
+TEST(PassRateTest, AmongPromptsThatAreAllEquallyEasyNoneIsLeftOut) {
+  PromptLedger ledger(FocusedOptions(/*focus=*/8, /*epochs=*/3));
+  for (const TrainLease& lease : ledger.Lease(kStart, "rollout-1", kFocusPrompts, kAll)) {
+    ledger.CountAnswers(lease.key, 1000, 1000);
+  }
+  EXPECT_EQ(Visits(ledger), std::vector<int64_t>(kFocusPrompts, 2));
+}
+
+TEST(PassRateTest, WhoIsOutsideOfTheRatesDoesntWeighAmongThoseInside) {
+  PromptLedger::Options options = FocusedOptions(/*focus=*/1, /*epochs=*/101);
+  options.pass_rates.max_rate = 0.3;
+  PromptLedger ledger(options);
+  for (const TrainLease& lease : ledger.Lease(kStart, "rollout-1", kFocusPrompts, kAll)) {
+    ledger.CountAnswers(lease.key, lease.key.prompt == 0 ? 6 : 10, 20);
+  }
+  std::vector<int64_t> only_the_first(kFocusPrompts, 0);
+  only_the_first[0] = 100;
+  EXPECT_EQ(Visits(ledger), only_the_first);
+}
+
+TEST(PassRateTest, ARestoredLedgerDrawsTheSamePrompts) {
+  PromptLedger ledger(FocusedOptions(/*focus=*/2, /*epochs=*/50));
+  JudgeFirstEpoch(ledger);
+  ledger.Lease(kStart, "rollout-1", 10, kAll);  // in the middle of the second epoch
+  PromptLedger restored(FocusedOptions(/*focus=*/2, /*epochs=*/50));
+  Restore(ledger, restored);
+  EXPECT_EQ(Visits(restored), Visits(ledger));
+  EXPECT_GT(restored.counts().left_out, 0);
+  EXPECT_EQ(restored.counts().left_out, ledger.counts().left_out);
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ TEST(ComparePairedTest, FindsADifferenceThatSeparateIntervalsHide) {
   EXPECT_DOUBLE_EQ(paired.difference, 0.05);
   EXPECT_GT(paired.low, 0.015);
   EXPECT_LT(paired.high, 0.09);
-  EXPECT_LT(paired.p_value, 0.001);
+  EXPECT_LT(paired.p_value, 0.002);
   EXPECT_GT(MeanWithInterval(a, 1).high, MeanWithInterval(b, 1).low);
 
   const PairedDifference again = ComparePaired(a, b, 1);
@@ -96,6 +96,12 @@ TEST(ComparePairedTest, EqualRunsDoNotDiffer) {
   const PairedDifference paired = ComparePaired(a, a, 3);
   EXPECT_EQ(paired.difference, 0);
   EXPECT_EQ(paired.p_value, 1);
+}
+
+TEST(ComparePairedTest, AFewQuestionsProveLittle) {
+  EXPECT_EQ(ComparePaired({0.0}, {1.0}, 3).p_value, 1);
+  EXPECT_EQ(ComparePaired({0.0, 0.0, 0.0, 1.0}, {1.0, 1.0, 1.0, 1.0}, 3).p_value, 0.25);
+  EXPECT_EQ(ComparePaired({}, {}, 3).p_value, 1);
 }
 
 TEST(ComparePairedTest, ItsIntervalCoversTheTruthAndItsPValueSeldomCriesWolf) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file_system.h"
 #include "common/evaluation/prompt_template.h"
 #include "common/reward/verifier.h"
 #include "nlohmann/json.hpp"
@@ -148,7 +149,7 @@ TEST(QuestionTest, AnswersThatLookLikeThePublishedOnesAreRight) {
   for (const auto& [layout, answer] : std::map<std::string, std::string>{
            {"gsm8k", "3 and 4 make 7.\n#### 7"}, {"gpqa", "It is inert.\nAnswer: LETTER"}}) {
     const Question question = ReadOne(layout == "gsm8k" ? kGsm8k : kGpqa, layout);
-    const auto verifier = reward::Verifier::Create(DefaultVerifier(layout));
+    const auto verifier = reward::Verifier::Create(VerifierOf("", layout));
     ASSERT_TRUE(verifier.ok()) << verifier.status();
     std::string text = answer;
     if (layout == "gpqa") text.replace(text.find("LETTER"), 6, question.expected);
@@ -156,7 +157,8 @@ TEST(QuestionTest, AnswersThatLookLikeThePublishedOnesAreRight) {
     ASSERT_TRUE(judged.ok()) << judged.status();
     EXPECT_TRUE(judged->correct) << judged->reason;
   }
-  EXPECT_EQ(DefaultVerifier("prompts"), "");
+  EXPECT_EQ(VerifierOf("", "prompts"), "");
+  EXPECT_EQ(VerifierOf("exact", "gsm8k"), "exact");
 }
 
 TEST(PromptTemplateTest, FillsFieldsAndNamesUnknownOnes) {
@@ -173,6 +175,26 @@ TEST(PromptTemplateTest, FillsFieldsAndNamesUnknownOnes) {
   EXPECT_THAT(std::string(FillTemplate("{{x}}", {{"a", ""}, {"b", ""}}).status().message()),
               HasSubstr("no field 'x'; there are: a b"));
   EXPECT_FALSE(FillTemplate("{{a", {{"a", ""}}).ok());
+  // The newline that ends a file is no part of the prompt; others are.
+  EXPECT_EQ(*FillTemplate("{{a}}\n\n", {{"a", "x"}}), "x\n");
+}
+
+TEST(PromptTemplateTest, TheProgramHoldsTheFileOfEachLayout) {
+  const std::string folder = absl::StrCat(DTRPO_SOURCE_DIR, "/common/evaluation/templates/");
+  for (const char* layout : {"gsm8k", "math", "gpqa", "mbpp", "livecodebench", "ifeval"}) {
+    const auto file = base::PosixFileSystem()->Read(absl::StrCat(folder, layout, ".txt"));
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_THAT(*file, HasSubstr("{{")) << layout;
+    EXPECT_EQ(DefaultTemplate(layout), *file);
+  }
+  EXPECT_EQ(DefaultTemplate("prompts"), "");
+}
+
+TEST(QuestionTest, CountsOnceInEachOfItsCategories) {
+  const auto question = ParseQuestionLine(
+      R"({"id": "é", "prompt": "p", "answer": "a", "category": ["x", "", "x", 7]})", "answer");
+  ASSERT_TRUE(question.ok()) << question.status();
+  EXPECT_THAT(question->categories, ElementsAre("x", "7"));
 }
 
 TEST(SpreadEvenlyTest, TakesQuestionsFromEverywhere) {

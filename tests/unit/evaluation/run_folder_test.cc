@@ -95,6 +95,19 @@ TEST_F(RunFolderTest, AFolderOfAnotherRunIsRefused) {
   EXPECT_TRUE(absl::IsFailedPrecondition(refused.status()));
   EXPECT_THAT(std::string(refused.status().message()),
               HasSubstr("seed is 1 there, and 2 is asked for"));
+  other = settings_;
+  other.erase("seed");
+  EXPECT_THAT(std::string(RunFolder::Open(&files_, "run", other).status().message()),
+              HasSubstr("seed is 1 there, and missing is asked for"));
+}
+
+TEST_F(RunFolderTest, APathThatIsNoUtf8IsAskedForAgainAsItWas) {
+  Json settings = settings_;
+  settings["data"] = "\xff.jsonl";
+  EXPECT_NE(Open(settings), nullptr);
+  auto again = Open(settings);
+  ASSERT_NE(again, nullptr);
+  EXPECT_TRUE(again->WriteSummary().ok());
 }
 
 TEST_F(RunFolderTest, AFolderWithoutARunIsNotFound) {

@@ -24,6 +24,13 @@ JobSpec Good() {
   return spec;
 }
 
+void AskEval(JobSpec& spec, std::vector<std::string> policies) {
+  spec.kind = JobKind::kEval;
+  spec.data.prompts.clear();
+  spec.data.heldout = "questions.jsonl";
+  spec.evaluation.policies = std::move(policies);
+}
+
 TEST(JobSpecTest, DefaultsAreValid) { EXPECT_TRUE(Validate(Good()).ok()) << Validate(Good()); }
 
 TEST(JobSpecTest, UnmaskRulesAreAccepted) {
@@ -154,16 +161,23 @@ TEST(JobSpecTest, NamesTheFieldThatIsWrong) {
          s.kind = JobKind::kEval;
          s.data.heldout = "questions.jsonl";
        }},
-      // For jobs of kind eval.
-      {"evaluation.layout", [](JobSpec& s) { s.evaluation.layout = "gsm8k"; }},
+      {"evaluation.layout", [](JobSpec& s) { s.evaluation.layout = "trivia"; }},
       {"evaluation.template", [](JobSpec& s) { s.evaluation.prompt_template = "t.txt"; }},
-      {"evaluation.samples",
+      {"evaluation.samples", [](JobSpec& s) { s.evaluation.samples = 0; }},
+      {"evaluation.temperature", [](JobSpec& s) { s.evaluation.samples = 4; }},
+      {"evaluation.pass_k", [](JobSpec& s) { s.evaluation.pass_k = {2}; }},
+      {"evaluation.verifier", [](JobSpec& s) { s.evaluation.verifier = "mood"; }},
+      {"evaluation.policies", [](JobSpec& s) { s.evaluation.policies = {"steps:2"}; }},
+      {"evaluation.policies", [](JobSpec& s) { AskEval(s, {"steps:x"}); }},
+      {"evaluation.policies",
        [](JobSpec& s) {
-         s.evaluation.samples = 4;
-         s.evaluation.temperature = 1;
+         AskEval(s, {"steps:2", "steps:2"});
        }},
-      {"evaluation.temperature", [](JobSpec& s) { s.evaluation.temperature = 1; }},
-      {"evaluation.verifier", [](JobSpec& s) { s.evaluation.verifier = "number"; }},
+      {"evaluation.policies",
+       [](JobSpec& s) {
+         AskEval(s, {"steps:2"});
+         s.evaluation.unmask = "steps:2";
+       }},
       {"replay.max_items", [](JobSpec& s) { s.replay.max_items = -1; }},
       {"replay.max_items", [](JobSpec& s) { s.replay.max_items = 10; }},
       {"replay.max_bytes", [](JobSpec& s) { s.replay.max_bytes = 1000; }},

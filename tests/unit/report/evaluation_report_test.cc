@@ -1,9 +1,9 @@
-#include "tools/report/evaluation_report.h"
+#include "common/report/evaluation_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 namespace {
 
 using ::testing::HasSubstr;
@@ -54,6 +54,42 @@ TEST(EvaluationReportTest, ShowsNumbersAndTheOrderOfUnmasking) {
   EXPECT_THAT(page, HasSubstr("data-step='2' style='--order:1.00'>&lt;i&gt;</span>"));
 }
 
+TEST(EvaluationReportTest, ThePlotNamesItsPoliciesAndTakesTheSmallestK) {
+  evaluation::Run run = SmallRun(false);
+  run.settings = {{"pass_k", {2, 1}}};
+  for (evaluation::JudgedAnswer answer : std::vector(run.answers)) {
+    answer.sample = 1;
+    answer.correct = true;
+    run.answers.push_back(answer);
+  }
+  const std::string page = EvaluationReport(run);
+  EXPECT_THAT(page, HasSubstr("Accuracy (pass@1) against"));
+  EXPECT_THAT(page, HasSubstr("<title>threshold:0.9, 2: 0.75</title>"));
+  EXPECT_THAT(page, HasSubstr(">threshold:0.9</text>"));
+}
+
+TEST(EvaluationReportTest, EndlessAnswersDontMakeAnEndlessPage) {
+  evaluation::Run run = SmallRun(true);
+  run.answers.clear();
+  for (int i = 0; i < 100; ++i) {
+    evaluation::JudgedAnswer answer = Answer(std::to_string(i), i % 2 == 0);
+    answer.question.assign(40000, '<');
+    answer.pieces.assign(12000, "é<");
+    answer.steps.assign(12000, 1);
+    for (const std::string& piece : answer.pieces) answer.answer += piece;
+    run.answers.push_back(std::move(answer));
+  }
+  const std::string page = EvaluationReport(run);
+  EXPECT_LT(page.size(), size_t{10} << 20);
+  EXPECT_THAT(page, HasSubstr("é&lt; … (36004 bytes)"));
+}
+
+TEST(EvaluationReportTest, ARunWithoutAnswersIsAPageToo) {
+  evaluation::Run run = SmallRun(true);
+  run.answers.clear();
+  EXPECT_THAT(EvaluationReport(run), HasSubstr("The run"));
+}
+
 TEST(EvaluationReportTest, AFlippedQuestionIsMarkedLost) {
   const auto comparison = evaluation::CompareRuns(SmallRun(true), SmallRun(false), "", "", 1);
   ASSERT_TRUE(comparison.ok()) << comparison.status();
@@ -63,4 +99,4 @@ TEST(EvaluationReportTest, AFlippedQuestionIsMarkedLost) {
 }
 
 }  // namespace
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "tests/unit/report/job_status.h"
 
 namespace dtrpo::tools {
@@ -29,6 +31,23 @@ TEST(HtmlReportTest, ShowsAccuracyRewardAndAnswers) {
   EXPECT_THAT(Page(), HasSubstr("<title>3: 0.75</title>"));  // the last point of the accuracy
   EXPECT_THAT(Page(), HasSubstr("Reward of sampled answers"));
   EXPECT_THAT(Page(), HasSubstr("user 1+2= assistant"));
+}
+
+TEST(HtmlReportTest, ShowsWhyAnswersHaveNoReward) {
+  v1::JobStatus status = SmallJob();
+  EXPECT_THAT(HtmlReport(status, Summarise(status)), Not(HasSubstr("<h2>Rewards</h2>")));
+  v1::RewardCounts& rewards = *status.mutable_rewards();
+  rewards.set_prompts(12);
+  EXPECT_THAT(HtmlReport(status, Summarise(status)), HasSubstr(" 0 answers put aside"));
+  rewards.set_failed_answers(10);
+  for (const auto& [reason, answers] : {std::pair("timed out after 5 s", 7), {"<nan>", 3}}) {
+    rewards.add_failures()->set_reason(reason);
+    rewards.mutable_failures()->rbegin()->set_answers(answers);
+  }
+  const std::string page = HtmlReport(status, Summarise(status));
+  EXPECT_THAT(page, HasSubstr(" 10 answers put aside"));
+  EXPECT_THAT(page, HasSubstr("<td>7</td><td><code>timed out after 5 s</code>"));
+  EXPECT_THAT(page, HasSubstr("<td>3</td><td><code>&lt;nan&gt;</code>"));
 }
 
 }  // namespace

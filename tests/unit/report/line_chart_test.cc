@@ -1,4 +1,4 @@
-#include "tools/report/line_chart.h"
+#include "common/report/line_chart.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 namespace {
 
 using testing::HasSubstr;
@@ -49,4 +49,4 @@ TEST(LineChartTest, ALongCurveIsDrawnAsAFewHundredMeans) {
 }
 
 }  // namespace
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

@@ -125,6 +125,8 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_sampling()->set_unmask("steps:3");
   spec.mutable_sampling()->set_confidence("tempered");
   spec.mutable_evaluation()->set_unmask("threshold:0.5");
+  spec.mutable_evaluation()->set_layout("gsm8k");
+  spec.mutable_evaluation()->set_verifier("number");
   spec.mutable_reward()->set_verifier("number");
   spec.mutable_reward()->add_terms()->set_verifier("choice:ABC");
   spec.mutable_reward()->set_pairing("correct_wrong");
@@ -143,16 +145,11 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_replay()->set_priority("learner");
   Disturb(&spec);
   // Limits that go together.
+  spec.mutable_data()->set_pass_rate_focus(2);
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
   spec.mutable_reward()->mutable_service()->set_timeout_ms(77);
   spec.mutable_reward()->mutable_service()->set_outage_ms(78);
-  // Refused until jobs carry them out.
-  spec.mutable_evaluation()->set_layout("prompts");
-  spec.mutable_evaluation()->clear_template_();
-  spec.mutable_evaluation()->set_samples(1);
-  spec.mutable_evaluation()->set_temperature(0);
-  spec.mutable_evaluation()->set_pass_k(0, 1);
-  spec.mutable_evaluation()->clear_verifier();
+  spec.mutable_evaluation()->set_pass_k(0, 2);
   spec.mutable_replay()->set_max_items(int64_t{1} << 33);
   spec.mutable_replay()->set_max_bytes(int64_t{1} << 50);
   spec.mutable_replay()->set_min_items(2);
@@ -169,6 +166,12 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   other.mutable_training()->mutable_lora()->set_save("merged");
   spec.mutable_model()->clear_from_job();
   other.mutable_model()->clear_path();
+  other.set_kind("eval");
+  other.mutable_data()->clear_prompts();
+  other.mutable_data()->clear_pairs();
+  other.mutable_evaluation()->clear_unmask();
+  other.mutable_evaluation()->set_policies(0, "steps:2");
+  spec.mutable_evaluation()->clear_policies();
   for (const v1::JobSpec& disturbed : {spec, other}) {
     const v1::JobSpec resolved = Resolve(disturbed);
     std::string difference;

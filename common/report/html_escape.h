@@ -6,7 +6,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 
 // `text` as content of an element or of a quoted attribute: a model's answer must not become
 // markup.
@@ -15,4 +15,4 @@ inline std::string HtmlEscape(absl::string_view text) {
       text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
 }
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

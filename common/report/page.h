@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 
 // The whole file; `body` is HTML already.
 std::string HtmlPage(const std::string& title, const std::string& body);
@@ -27,4 +27,4 @@ struct Filter {
 };
 std::string FilterButtons(const std::string& list_id, const std::vector<Filter>& filters);
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

@@ -1,4 +1,4 @@
-#include "tools/report/line_chart.h"
+#include "common/report/line_chart.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "tools/report/html_escape.h"
+#include "common/report/html_escape.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 namespace {
 
 constexpr double kWidth = 640, kHeight = 260;
@@ -95,16 +95,24 @@ class Canvas {
     return svg;
   }
 
-  std::string Line(const Points& points, size_t number, bool dots) const {
+  std::string Line(const Points& points, size_t number, const Series& series) const {
     std::string path;
     std::string marks;
-    for (const auto& [x, y] : points) {
+    const bool labelled = series.labels.size() == points.size();
+    for (size_t i = 0; i < points.size(); ++i) {
+      const auto& [x, y] = points[i];
       absl::StrAppendFormat(&path, "%s%.1f %.1f", path.empty() ? "M" : "L", X(x), Y(y));
-      if (!dots) continue;
+      if (!series.dots) continue;
+      const std::string label = labelled ? HtmlEscape(series.labels[i]) : "";
       absl::StrAppendFormat(&marks,
                             "<circle class='series-%d' cx='%.1f' cy='%.1f' r='3.5'>"
-                            "<title>%g: %.4g</title></circle>\n",
-                            number, X(x), Y(y), x, y);
+                            "<title>%s%s%g: %.4g</title></circle>\n",
+                            number, X(x), Y(y), label, labelled ? ", " : "", x, y);
+      if (!labelled) continue;
+      // Above and below by turns, since neighbours lie close.
+      absl::StrAppendFormat(
+          &marks, "<text class='label' x='%.1f' y='%.1f' text-anchor='%s'>%s</text>\n", X(x),
+          Y(y) + (i % 2 == 0 ? -9 : 18), X(x) > kWidth / 2 ? "end" : "start", label);
     }
     if (path.empty()) return "";
     return absl::StrFormat("<path class='series-%d' d='%s'/>\n%s", number, path, marks);
@@ -143,7 +151,7 @@ std::string RenderSvg(const LineChart& chart) {
   absl::StrAppend(&svg, canvas.Axes());
   double legend_x = kWidth - kRight;
   for (size_t i = chart.series.size(); i-- > 0;) {
-    absl::StrAppend(&svg, canvas.Line(drawn[i], i, chart.series[i].dots));
+    absl::StrAppend(&svg, canvas.Line(drawn[i], i, chart.series[i]));
     if (chart.series.size() < 2) continue;
     absl::StrAppendFormat(&svg,
                           "<text class='legend-%d' x='%.1f' y='18' text-anchor='end'>%s</text>\n",
@@ -156,4 +164,4 @@ std::string RenderSvg(const LineChart& chart) {
   return svg;
 }
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

@@ -6,12 +6,13 @@
 #include <utility>
 #include <vector>
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 
 struct Series {
   std::string name;
   std::vector<std::pair<double, double>> points;  // in order of x; not finite ones are left out
   bool dots = false;                              // mark each point, for few of them
+  std::vector<std::string> labels = {};           // with dots: of each point; or empty
 };
 
 struct LineChart {
@@ -25,4 +26,4 @@ struct LineChart {
 // small and its noise readable.
 std::string RenderSvg(const LineChart& chart);
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

@@ -1,12 +1,12 @@
-#include "tools/report/page.h"
+#include "common/report/page.h"
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "tools/report/html_escape.h"
+#include "common/report/html_escape.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 namespace {
 
 constexpr char kStyle[] = R"(
@@ -116,4 +116,4 @@ std::string FilterButtons(const std::string& list_id, const std::vector<Filter>&
   return absl::StrCat(html, "</div>\n");
 }
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report

@@ -1,4 +1,4 @@
-#include "tools/report/evaluation_report.h"
+#include "common/report/evaluation_report.h"
 
 #include <algorithm>
 #include <map>
@@ -6,11 +6,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "tools/report/html_escape.h"
-#include "tools/report/line_chart.h"
-#include "tools/report/page.h"
+#include "common/base/atomic_file.h"
+#include "common/base/status_macros.h"
+#include "common/report/html_escape.h"
+#include "common/report/line_chart.h"
+#include "common/report/page.h"
 
-namespace dtrpo::tools {
+namespace dtrpo::report {
 namespace {
 
 using evaluation::ComparedQuestion;
@@ -24,6 +26,9 @@ using evaluation::PolicySummary;
 constexpr size_t kMaxFlipped = 300;
 constexpr size_t kMaxAlike = 100;
 constexpr size_t kMaxExamples = 50;
+constexpr size_t kMaxListBytes = size_t{8} << 20;
+constexpr size_t kMaxPieces = 2000;         // shown with their order, of one answer
+constexpr size_t kMaxTextBytes = 32 << 10;  // of a question or an answer
 
 std::string Percent(double value) { return absl::StrFormat("%.1f %%", value * 100); }
 
@@ -60,16 +65,28 @@ std::string PolicyTable(const std::vector<PolicySummary>& summaries) {
   return absl::StrCat(html, "</table></div>\n");
 }
 
-std::string EfficiencyChart(const std::vector<PolicySummary>& summaries) {
+// Of the smallest k; a dot is a policy.
+std::string EfficiencyChart(std::vector<PolicySummary> summaries) {
+  std::sort(summaries.begin(), summaries.end(), [](const auto& a, const auto& b) {
+    return a.TokensPerForward() < b.TokensPerForward();
+  });
   Series series{.name = "accuracy", .points = {}, .dots = true};
+  int32_t k = 1;
   for (const PolicySummary& summary : summaries) {
-    if (summary.estimates.empty()) continue;
-    series.points.emplace_back(summary.TokensPerForward(),
-                               summary.estimates.front().estimate.value);
+    const PassEstimate* smallest = nullptr;
+    for (const PassEstimate& pass : summary.estimates) {
+      if (!pass.category.empty() || (smallest != nullptr && smallest->k <= pass.k)) continue;
+      smallest = &pass;
+    }
+    if (smallest == nullptr) continue;
+    k = smallest->k;
+    series.points.emplace_back(summary.TokensPerForward(), smallest->estimate.value);
+    series.labels.push_back(summary.unmask);
   }
-  std::sort(series.points.begin(), series.points.end());
-  const LineChart chart{
-      "Accuracy against tokens per forward", "tokens per forward", {series}, /*ratio=*/true};
+  const LineChart chart{absl::StrCat("Accuracy (pass@", k, ") against tokens per forward"),
+                        "tokens per forward",
+                        {series},
+                        /*ratio=*/true};
   return absl::StrCat("<div class='chart' id='efficiency'>", RenderSvg(chart), "</div>\n");
 }
 
@@ -90,17 +107,28 @@ std::string CategoryTable(const std::vector<PolicySummary>& summaries) {
       rows, "</table></div>\n");
 }
 
+const std::vector<std::string> kNoPieces;
+
+std::string Cut(const std::string& text) {
+  if (text.size() <= kMaxTextBytes) return text;
+  size_t end = kMaxTextBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // within UTF-8
+  return absl::StrCat(text.substr(0, end), " … (", text.size(), " bytes)");
+}
+
 std::string AskedFor(const JudgedAnswer& answer) {
-  return absl::StrCat("<p>Question</p><code>", HtmlEscape(answer.question),
-                      "</code><p>Expected</p><code>", HtmlEscape(answer.expected), "</code>");
+  return absl::StrCat("<p>Question</p><code>", HtmlEscape(Cut(answer.question)),
+                      "</code><p>Expected</p><code>", HtmlEscape(Cut(answer.expected)), "</code>");
 }
 
 std::string Answered(const std::string& title, const JudgedAnswer& answer) {
+  const bool with_order = answer.pieces.size() <= kMaxPieces;
   return absl::StrCat("<div><p>", HtmlEscape(title), ": ", answer.correct ? "right" : "wrong",
                       answer.finished ? "" : ", not finished",
                       absl::StrFormat(", %d tokens, %d forwards. ", answer.tokens, answer.forwards),
                       HtmlEscape(answer.reason), "</p>",
-                      DenoisingView(answer.answer, answer.pieces, answer.steps, answer.correct),
+                      DenoisingView(Cut(answer.answer), with_order ? answer.pieces : kNoPieces,
+                                    answer.steps, answer.correct),
                       "</div>");
 }
 
@@ -110,7 +138,7 @@ std::string Examples(const evaluation::Run& run) {
   std::string items;
   for (const JudgedAnswer& answer : run.answers) {
     if (answer.unmask != run.answers.front().unmask) continue;
-    if (++shown[answer.correct] > kMaxExamples) continue;
+    if (items.size() > kMaxListBytes || ++shown[answer.correct] > kMaxExamples) continue;
     absl::StrAppend(&items, "<details class='", answer.correct ? "is-right" : "is-wrong",
                     "'><summary>", HtmlEscape(answer.id),
                     answer.sample > 0 ? absl::StrCat(", sample ", answer.sample) : "", ": ",
@@ -119,8 +147,9 @@ std::string Examples(const evaluation::Run& run) {
   }
   if (items.empty()) return "";
   return absl::StrCat(
-      "<h2>Answers with ", HtmlEscape(run.answers.front().unmask), "</h2>\n<p>", "The first ",
-      kMaxExamples, " right and wrong ones; all are in ", evaluation::kResultsFile, ".</p>\n",
+      "<h2>Answers with ", HtmlEscape(run.answers.front().unmask), "</h2>\n<p>The first ",
+      kMaxExamples, " right and wrong ones at most; all are in ", evaluation::kResultsFile,
+      ".</p>\n",
       FilterButtons("answers", {{"all", ""}, {"wrong", "is-wrong"}, {"right", "is-right"}}),
       "<div class='list' id='answers'>\n", items, "</div>\n");
 }
@@ -154,11 +183,12 @@ std::string CompareItem(const ComparedQuestion& question) {
 
 std::string ComparePolicy(const PolicyComparison& policy, const std::string& list_id) {
   std::string items;
-  size_t flipped = 0, alike = 0;
-  for (const ComparedQuestion& question : policy.questions) {
-    const bool is_flip = question.flip != Flip::kNone;
-    if (is_flip ? ++flipped > kMaxFlipped : ++alike > kMaxAlike) continue;
-    items += CompareItem(question);
+  for (const bool flips : {true, false}) {
+    size_t shown = 0;
+    for (const ComparedQuestion& question : policy.questions) {
+      if ((question.flip != Flip::kNone) != flips || items.size() > kMaxListBytes) continue;
+      if (++shown <= (flips ? kMaxFlipped : kMaxAlike)) items += CompareItem(question);
+    }
   }
   return absl::StrCat(
       "<h2>", HtmlEscape(policy.unmask_a),
@@ -175,7 +205,7 @@ std::string ComparePolicy(const PolicyComparison& policy, const std::string& lis
                          policy.only_in_b, " that only B answered.</p>\n")
           : "",
       "<p>Answers side by side, the first of each question: at most ", kMaxFlipped,
-      " questions that flipped and ", kMaxAlike, " others.</p>\n",
+      " questions that flipped, then ", kMaxAlike, " others.</p>\n",
       FilterButtons(list_id, {{"all", ""},
                               {"gained", "gained"},
                               {"lost", "lost"},
@@ -199,6 +229,13 @@ std::string EvaluationReport(const evaluation::Run& run) {
                    HtmlEscape(run.settings.dump(2)), "</pre></details>\n"));
 }
 
+absl::StatusOr<std::string> WriteEvaluationReport(base::FileSystem* files,
+                                                  const evaluation::Run& run) {
+  const std::string page = base::JoinPath(run.folder, evaluation::kReportFile);
+  DTRPO_RETURN_IF_ERROR(base::WriteFileAtomically(files, page, EvaluationReport(run)));
+  return page;
+}
+
 std::string ComparisonReport(const evaluation::RunComparison& comparison) {
   std::string body = absl::StrCat("<h1>Two evaluations compared</h1>\n<p>A: <code>",
                                   HtmlEscape(comparison.folder_a), "</code><br>B: <code>",
@@ -211,4 +248,4 @@ std::string ComparisonReport(const evaluation::RunComparison& comparison) {
   return HtmlPage("Two evaluations compared", body);
 }
 
-}  // namespace dtrpo::tools
+}  // namespace dtrpo::report
