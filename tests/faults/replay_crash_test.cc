@@ -1,6 +1,7 @@
 // dtrpo-replay is killed with SIGKILL, at random and at named fault points, while writers, a
-// learner and a coordinator work with it over a real connection that loses requests and replies. A
-// model (replay_model.h) says what must be there.
+// learner and a coordinator work with it over a real connection that loses requests and replies;
+// where it keeps its data in PostgreSQL, that server is killed, too. A model (replay_model.h) says
+// what must be there.
 //
 //   DTRPO_KILLS=2000 DTRPO_SEED=7 replay_faults_test     more kills, another seed
 //
@@ -131,7 +132,8 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     return options;
   }
 
-  absl::Time Soon() const { return absl::Now() + absl::Seconds(60); }
+  // Long enough for many deaths in a row on a busy machine.
+  absl::Time Soon() const { return absl::Now() + absl::Minutes(5); }
   void Did() { operations_.fetch_add(1); }
 
   wire::PromptOutcome MakePrompt(int64_t index, int32_t attempt, base::CounterRng& random) {
@@ -264,8 +266,17 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
     }
   }
 
-  // One life: until it dies at the fault point, or by the driver's hand after so many operations or
-  // when its time is over.
+  // All processes of the database server at once, while dtrpo-replay writes to it.
+  void KillServer(base::CounterRng& random) {
+    const absl::Status started = StartOthers();
+    ASSERT_TRUE(started.ok()) << started;
+    Live(*process_, absl::Milliseconds(1500), static_cast<int64_t>(1 + random.UniformInt(40)));
+    server_->Kill();
+    server_->Start();
+    ++server_kills_;
+  }
+
+  // One life: until it dies at the fault point, or by the driver's hand.
   void DieAt(ReplayProcess& victim, const std::string& point, uint64_t hit, absl::Duration patience,
              int64_t operations = INT64_MAX) {
     if (victim.Running()) victim.Kill();
@@ -278,16 +289,24 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
       return;
     }
     ASSERT_TRUE(started.ok()) << started;
-    const int64_t begin = operations_.load();
-    const absl::Time end = absl::Now() + patience;
-    while (victim.Running() && absl::Now() < end && operations_.load() - begin < operations) {
-      absl::SleepFor(absl::Milliseconds(1));
-    }
+    Live(victim, patience, operations);
     if (victim.Running()) {
       ++random_kills_;
       victim.Kill();
     } else {
       ++hits_[point];
+    }
+  }
+
+  // Returns after so many operations, when the patience is over (never before something was done:
+  // on a slow machine nobody would ever get on), or when the process has died.
+  void Live(ReplayProcess& victim, absl::Duration patience, int64_t operations) {
+    const int64_t begin = operations_.load();
+    const absl::Time now = absl::Now(), end = now + patience, last = now + absl::Seconds(20);
+    while (victim.Running()) {
+      const int64_t done = operations_.load() - begin;
+      if (done >= operations || absl::Now() >= (done == 0 ? last : end)) return;
+      absl::SleepFor(absl::Milliseconds(1));
     }
   }
 
@@ -307,7 +326,7 @@ class ReplayCrashTest : public ::testing::TestWithParam<Variant> {
   std::atomic<int> writers_left_ = kWriters;
   std::atomic<bool> stop_writing_ = false, done_ = false, events_read_ = false;
   std::map<std::string, int> hits_;
-  int random_kills_ = 0;
+  int random_kills_ = 0, server_kills_ = 0;
 };
 
 // Invariant 10: SIGKILL loses no item confirmed at `log` or above; and 6, 7 and 13 with it.
@@ -331,7 +350,13 @@ TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
   std::thread coordinator([this] { Coordinate(); });
 
   base::CounterRng random(seed_, 300);
-  for (int64_t life = 0; life < kills_ && !HasFailure(); ++life) LiveAndDie(random);
+  for (int64_t life = 0; life < kills_ && !HasFailure(); ++life) {
+    if (server_ != nullptr && life % 4 == 3) {
+      KillServer(random);
+    } else {
+      LiveAndDie(random);
+    }
+  }
   // A slow machine may have missed some points.
   for (const std::string& point : GetParam().points) {
     for (int life = 0; life < 10 && hits_[point] == 0 && !HasFailure(); ++life) {
@@ -364,7 +389,8 @@ TEST_P(ReplayCrashTest, NothingConfirmedIsLostAndNothingIsConsumedTwice) {
   }
   for (int i = 0; i < GetParam().shards; ++i) EXPECT_EQ(Shard(i).Stop(), "exited with 0");
 
-  std::cout << random_kills_ << " random kills; at fault points:";
+  std::cout << random_kills_ << " random kills, " << server_kills_
+            << " of the database server; at fault points:";
   for (const std::string& point : GetParam().points) {
     std::cout << " " << point << " " << hits_[point];
     EXPECT_GT(hits_[point], 0) << point << " was never hit";
