@@ -132,6 +132,11 @@ Judgements Judge::JudgeAll(absl::Span<const AnsweredQuestion> items,
       results.push_back(std::move(sum.status));
       continue;
     }
+    if (!std::isfinite(sum.judgement.reward)) {
+      results.push_back(
+          absl::AbortedError(absl::StrCat("the sum is ", sum.judgement.reward, ", no number")));
+      continue;
+    }
     if (!plain) sum.judgement.correct = only_shaping ? sum.judgement.reward > 0 : sum.all_right;
     results.push_back(std::move(sum.judgement));
   }

@@ -20,6 +20,8 @@ class LengthService : public RemoteReward {
       asked.push_back(absl::StrCat(reward, " ", item.question->id, " ", item.answer.text));
       if (item.answer.text == "fail") {
         judgements.push_back(absl::UnavailableError("it broke"));
+      } else if (item.answer.text == "huge") {
+        judgements.push_back(Judgement{1e308, true, "a number"});
       } else {
         const double length = static_cast<double>(item.answer.text.size());
         judgements.push_back(Judgement{length, length > 2, "its length"});
@@ -96,6 +98,14 @@ TEST(JudgeTest, WhatFailsIsAnErrorAndLeavesTheOthersAlone) {
   EXPECT_EQ(judgements[2].status().code(), absl::StatusCode::kInvalidArgument);
   // What the data made impossible isn't sent over the network.
   EXPECT_THAT(service.asked, ::testing::ElementsAre("length a 1", "length a fail"));
+}
+
+TEST(JudgeTest, ASumThatIsNoNumberIsAnError) {
+  LengthService service;
+  const auto judge = Make({{"service:length", 1e6}, {"exact"}}, &service);
+  EXPECT_THAT(std::string(JudgeOne(*judge, {"huge", true, 1}, "").status().message()),
+              HasSubstr("the sum is inf, no number"));
+  EXPECT_EQ(JudgeOne(*judge, {"four", true, 1}, "")->reward, 4e6);
 }
 
 TEST(JudgeTest, TermsThatMakeNoSenseAreRefused) {
