@@ -148,7 +148,6 @@ TEST(JobCodecTest, EveryFieldSurvivesTheWayThroughTheDomain) {
   spec.mutable_data()->set_pass_rate_focus(2);
   spec.mutable_reward()->set_max_pairs_per_prompt(3);
   spec.mutable_reward()->set_min_gap(0.01);
-  spec.mutable_reward()->set_min_gap(0.01);
   spec.mutable_reward()->mutable_service()->set_timeout_ms(77);
   spec.mutable_reward()->mutable_service()->set_outage_ms(78);
   spec.mutable_evaluation()->set_pass_k(0, 2);
