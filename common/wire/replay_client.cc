@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
+#include "common/wire/item_body.h"
 #include "common/wire/replay_shards.h"
 #include "common/wire/trajectory_codec.h"
 
@@ -13,16 +14,17 @@ namespace {
 
 using Stub = ReplayShards::Stub;
 
-absl::StatusOr<Batch> TakeBatch(const v1::GetBatchResponse& response) {
-  Batch batch = {.number = response.batch(),
-                 .policy_version = response.policy_version(),
-                 .global_pairs = response.global_pairs(),
+absl::StatusOr<Batch> TakeBatch(v1::GetBatchResponse* response) {
+  Batch batch = {.number = response->batch(),
+                 .policy_version = response->policy_version(),
+                 .global_pairs = response->global_pairs(),
                  .items = {},
-                 .last = response.last()};
-  batch.items.reserve(response.items_size());
-  for (const v1::BatchItem& item : response.items()) {
+                 .last = response->last()};
+  batch.items.reserve(response->items_size());
+  for (v1::BatchItem& item : *response->mutable_items()) {
+    DTRPO_RETURN_IF_ERROR(base::Annotate(UnpackItemBody(&item), "batch ", response->batch()));
     DTRPO_ASSIGN_OR_RETURN(trajectory::PreferencePair pair,
-                           base::Annotate(FromProto(item.pair()), "batch ", response.batch()));
+                           base::Annotate(FromProto(item.pair()), "batch ", response->batch()));
     batch.items.push_back({std::move(pair), item.use_index(), item.lag_versions()});
   }
   return batch;
@@ -118,6 +120,7 @@ class GrpcReplayClient : public ReplayClient {
     request.set_batch(number);
     request.set_rank(rank);
     request.set_world(world);
+    request.set_body_format(kItemBodyFormat);
     DTRPO_ASSIGN_OR_RETURN(v1::GetBatchResponse response,
                            shards_.Call(0, absl::StrCat("batch ", number, " of job ", job.job_id),
                                         &Stub::GetBatch, request, deadline));
@@ -135,7 +138,7 @@ class GrpcReplayClient : public ReplayClient {
       return absl::UnavailableError(absl::StrCat("batch ", number, ": ", fetched.message()));
     }
     DTRPO_RETURN_IF_ERROR(fetched);
-    return TakeBatch(response);
+    return TakeBatch(&response);
   }
 
   absl::Status Acknowledge(const JobAttempt& job, int64_t up_to_batch,

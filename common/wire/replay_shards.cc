@@ -9,6 +9,7 @@
 #include "common/base/hash.h"
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
+#include "common/wire/item_body.h"
 
 namespace dtrpo::wire {
 namespace {
@@ -166,6 +167,7 @@ absl::Status ReplayShards::Fetch(const std::string& job_id, int64_t incarnation,
       v1::GetItemsRequest request;
       SetJob({job_id}, shard, request.mutable_job());
       request.set_incarnation(incarnation);
+      request.set_body_format(kItemBodyFormat);
       for (size_t i = first; i < end; ++i) request.add_items(items[i]->item);
       DTRPO_ASSIGN_OR_RETURN(
           v1::GetItemsResponse response,
@@ -175,7 +177,10 @@ absl::Status ReplayShards::Fetch(const std::string& job_id, int64_t incarnation,
                                                 " items instead of ", request.items_size()));
       }
       for (size_t i = first; i < end; ++i) {
-        items[i]->take(std::move(*response.mutable_items(static_cast<int>(i - first))));
+        v1::ReplayItem& item = *response.mutable_items(static_cast<int>(i - first));
+        DTRPO_RETURN_IF_ERROR(
+            base::Annotate(UnpackItemBody(&item), target(shard), ", item ", items[i]->item));
+        items[i]->take(std::move(item));
       }
     }
     return absl::OkStatus();

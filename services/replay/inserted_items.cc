@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/trajectory/trajectory.h"
+#include "common/wire/item_body.h"
 #include "common/wire/trajectory_codec.h"
-#include "services/replay/item_body.h"
 #include "services/replay/prioritised_selector.h"
 
 namespace dtrpo::replay {
@@ -34,7 +34,9 @@ class OldestVersion {
 double Gap(double best, double worst) { return std::min(std::abs(best - worst), kMaxPriority); }
 
 StoredPair Stored(v1::ReplayItemBody body, const OldestVersion& version, double priority) {
-  return {.version = version.get(), .body = EncodeItemBody(std::move(body)), .priority = priority};
+  return {.version = version.get(),
+          .body = wire::EncodeItemBody(std::move(body)),
+          .priority = priority};
 }
 
 absl::StatusOr<StoredPair> FromPair(const v1::PreferencePair& from, int64_t vocabulary_size) {

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/wire/item_body.h"
 #include "common/wire/replay_item_filter.h"
-#include "services/replay/item_body.h"
 #include "services/replay/log_codec.h"
 
 namespace dtrpo::replay {
@@ -26,7 +26,7 @@ bool VersionWanted(const v1::ListItemsRequest& request, int64_t version) {
 
 }  // namespace
 
-absl::Status FillItem(ItemView view, v1::ReplayItem* item) {
+absl::Status FillItem(ItemView view, int32_t body_format, v1::ReplayItem* item) {
   item->set_item(view.item.id);
   ToProto(view.item.prompt, item->mutable_prompt());
   item->set_version(view.item.version);
@@ -39,11 +39,8 @@ absl::Status FillItem(ItemView view, v1::ReplayItem* item) {
     item->set_shard_item(view.item.body);
     return absl::OkStatus();
   }
-  DTRPO_ASSIGN_OR_RETURN(v1::ReplayItemBody body,
-                         base::Annotate(DecodeItemBody(view.body), "item ", view.item.id));
-  if (body.has_pair()) item->mutable_pair()->Swap(body.mutable_pair());
-  if (body.has_group()) item->mutable_group()->Swap(body.mutable_group());
-  return absl::OkStatus();
+  return base::Annotate(wire::PutItemBody(std::move(view.body), body_format, item), "item ",
+                        view.item.id);
 }
 
 absl::Status ListPage(const JobTable& table, const v1::ListItemsRequest& request,
@@ -66,7 +63,7 @@ absl::Status ListPage(const JobTable& table, const v1::ListItemsRequest& request
     for (ItemView& view : views) {
       after = view.item.id;
       v1::ReplayItem item;
-      DTRPO_RETURN_IF_ERROR(FillItem(std::move(view), &item));
+      DTRPO_RETURN_IF_ERROR(FillItem(std::move(view), /*body_format=*/0, &item));
       if (!VersionWanted(request, item.version()) || !wire::RewardWanted(request, item)) continue;
       if (!request.bodies()) wire::ClearArrays(&item);
       bytes += static_cast<int64_t>(item.ByteSizeLong());

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "google/protobuf/arena.h"
 #include "proto/dtrpo/v1/replay_log.pb.h"
 
 namespace dtrpo::replay {
@@ -119,10 +120,10 @@ absl::Status LedgerFromProto(const v1::ReplayTableSnapshot& from, PromptLedger* 
     }
     prompts[{prompt.key().epoch(), prompt.key().prompt_index()}] = {
         .state = static_cast<PromptRecord::State>(prompt.state()),
+        .used = prompt.used(),
         .attempt = prompt.key().prompt_attempt(),
         .pairs = prompt.pairs(),
-        .left = prompt.left(),
-        .used = prompt.used()};
+        .left = prompt.left()};
   }
   std::deque<PromptEvent> events;
   for (const auto& event : from.events()) {
@@ -295,8 +296,22 @@ absl::StatusOr<LogRecord> DecodeRecord(absl::string_view bytes) {
 
 // ---------------------------------------------------------------- snapshots
 
+namespace {
+
+// Blocks that malloc maps and gives back: in small ones a snapshot of many items, of which nothing
+// stays, would leave the heap several times as large as the items are.
+google::protobuf::ArenaOptions LargeBlocks() {
+  google::protobuf::ArenaOptions options;
+  options.start_block_size = options.max_block_size = 4 << 20;
+  return options;
+}
+
+}  // namespace
+
 std::string EncodeSnapshot(const TableSnapshot& snapshot) {
-  v1::ReplayTableSnapshot to;
+  google::protobuf::Arena arena(LargeBlocks());
+  v1::ReplayTableSnapshot& to =
+      *google::protobuf::Arena::CreateMessage<v1::ReplayTableSnapshot>(&arena);
   to.set_format_version(kFormatVersion);
   ToProto(snapshot.options, to.mutable_options());
   to.set_inserted_items(snapshot.counters.inserted_items);
@@ -355,7 +370,9 @@ std::string EncodeSnapshot(const TableSnapshot& snapshot) {
 }
 
 absl::StatusOr<TableSnapshot> DecodeSnapshot(absl::string_view bytes) {
-  v1::ReplayTableSnapshot from;
+  google::protobuf::Arena arena(LargeBlocks());
+  v1::ReplayTableSnapshot& from =
+      *google::protobuf::Arena::CreateMessage<v1::ReplayTableSnapshot>(&arena);
   if (!from.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return absl::DataLossError("snapshot: not a ReplayTableSnapshot");
   }

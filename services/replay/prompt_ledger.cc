@@ -25,11 +25,8 @@ PromptLedger::Verdict PromptLedger::Judge(const PromptKey& key) const {
 
 void PromptLedger::Store(const PromptKey& key, int32_t pairs) {
   DTRPO_CHECK(Judge(key) == Verdict::kNew) << "prompt " << key.epoch << "/" << key.prompt_index;
-  prompts_[IdOf(key)] = {.state = PromptRecord::State::kLive,
-                         .attempt = key.attempt,
-                         .pairs = pairs,
-                         .left = pairs,
-                         .used = false};
+  prompts_[IdOf(key)] = {
+      .state = PromptRecord::State::kLive, .attempt = key.attempt, .pairs = pairs, .left = pairs};
   AddEvent(PromptEvent::Kind::kStored, key, pairs);
 }
 
@@ -61,8 +58,8 @@ void PromptLedger::ItemGone(const PromptKey& key) {
 
 void PromptLedger::ForgetEpochsBelow(int64_t epoch) {
   forgotten_below_epoch_ = std::max(forgotten_below_epoch_, epoch);
-  auto end = prompts_.lower_bound({forgotten_below_epoch_, INT64_MIN});
-  for (auto it = prompts_.begin(); it != end;) {
+  auto it = prompts_.begin();
+  while (it != prompts_.end() && it->first.first < forgotten_below_epoch_) {
     // Live and evicted ones stay: they have an end to come.
     bool final = it->second.state == PromptRecord::State::kNoPair ||
                  it->second.state == PromptRecord::State::kConsumed;

@@ -17,10 +17,10 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "services/replay/log_record.h"
 
 namespace dtrpo::replay {
@@ -37,13 +37,13 @@ struct PromptEvent {
 };
 
 struct PromptRecord {
-  enum class State { kLive, kNoPair, kConsumed, kEvicted };
+  enum class State : uint8_t { kLive, kNoPair, kConsumed, kEvicted };
 
   State state = State::kLive;
+  bool used = false;  // one of them has been in a batch
   int32_t attempt = 0;
   int32_t pairs = 0;  // stored with this attempt
   int32_t left = 0;   // of them, not deleted
-  bool used = false;  // one of them has been in a batch
 
   bool operator==(const PromptRecord&) const = default;
 };
@@ -75,7 +75,8 @@ class PromptLedger {
   int64_t dropped_position() const { return last_position_ - static_cast<int64_t>(events_.size()); }
 
   // Everything in it is state; so is a snapshot.
-  using PromptMap = std::map<std::pair<int64_t, int64_t>, PromptRecord>;  // (epoch, prompt_index)
+  using PromptMap =
+      absl::btree_map<std::pair<int64_t, int64_t>, PromptRecord>;  // (epoch, prompt_index)
   const PromptMap& prompts() const { return prompts_; }
   const std::deque<PromptEvent>& events() const { return events_; }
   void Restore(PromptMap prompts, std::deque<PromptEvent> events, int64_t last_position,

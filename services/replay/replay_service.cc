@@ -8,8 +8,8 @@
 #include "common/base/retry_after.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/serve.h"
+#include "common/wire/item_body.h"
 #include "services/replay/inserted_items.h"
-#include "services/replay/item_body.h"
 #include "services/replay/item_list.h"
 #include "services/replay/log_codec.h"
 #include "services/replay/prioritised_selector.h"
@@ -34,13 +34,13 @@ v1::Durability ToProto(storage::Durability durability) {
   return v1::DURABILITY_UNSPECIFIED;
 }
 
-absl::Status FillBatch(RankBatch batch, v1::GetBatchResponse* response) {
+absl::Status FillBatch(RankBatch batch, int32_t body_format, v1::GetBatchResponse* response) {
   response->set_batch(batch.number);
   response->set_policy_version(batch.policy_version);
   response->set_global_pairs(static_cast<int32_t>(batch.global_pairs));
   response->set_last(batch.last);
   response->set_incarnation(batch.incarnation);
-  for (const RankBatch::Entry& entry : batch.entries) {
+  for (RankBatch::Entry& entry : batch.entries) {
     v1::BatchItem* item = response->add_items();
     item->set_use_index(entry.use_index);
     item->set_lag_versions(entry.lag_versions);
@@ -49,11 +49,9 @@ absl::Status FillBatch(RankBatch batch, v1::GetBatchResponse* response) {
       item->set_shard_item(entry.elsewhere.first_body);
       continue;
     }
-    DTRPO_ASSIGN_OR_RETURN(v1::ReplayItemBody body,
-                           base::Annotate(DecodeItemBody(entry.body), "batch ", batch.number,
-                                          ", entry ", response->items_size() - 1));
-    if (body.has_pair()) item->mutable_pair()->Swap(body.mutable_pair());
-    if (body.has_group()) item->mutable_group()->Swap(body.mutable_group());
+    DTRPO_RETURN_IF_ERROR(
+        base::Annotate(wire::PutItemBody(std::move(entry.body), body_format, item), "batch ",
+                       batch.number, ", entry ", response->items_size() - 1));
   }
   return absl::OkStatus();
 }
@@ -238,7 +236,7 @@ grpc::Status ReplayService::GetBatch(grpc::ServerContext* context,
     DTRPO_ASSIGN_OR_RETURN(RankBatch batch, table->GetBatch(wanted, call.deadline, [context] {
       return context->IsCancelled();
     }));
-    return FillBatch(std::move(batch), response);
+    return FillBatch(std::move(batch), request->body_format(), response);
   });
 }
 
@@ -322,7 +320,7 @@ grpc::Status ReplayService::GetItem(grpc::ServerContext* context, const v1::GetI
   return rpc::Serve(*context, [&](const rpc::IncomingCall&) -> absl::Status {
     DTRPO_ASSIGN_OR_RETURN(JobTable * table, FindTable(*store_, request->job(), Role::kAny));
     DTRPO_ASSIGN_OR_RETURN(ItemView view, table->FindItem(request->item()));
-    return FillItem(std::move(view), response->mutable_item());
+    return FillItem(std::move(view), /*body_format=*/0, response->mutable_item());
   });
 }
 
@@ -368,7 +366,8 @@ grpc::Status ReplayService::GetItems(grpc::ServerContext* context,
                            table->FindItems({request->items().begin(), request->items().end()},
                                             request->incarnation()));
     for (ItemView& view : views) {
-      DTRPO_RETURN_IF_ERROR(FillItem(std::move(view), response->add_items()));
+      DTRPO_RETURN_IF_ERROR(
+          FillItem(std::move(view), request->body_format(), response->add_items()));
     }
     return absl::OkStatus();
   });

@@ -1,8 +1,11 @@
 // dtrpo-replay on RocksDB, as a process of its own.
+#include <atomic>
 #include <deque>
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -10,6 +13,7 @@
 #include "common/base/philox.h"
 #include "common/rpc/channel_factory.h"
 #include "common/rpc/metadata.h"
+#include "common/wire/item_body.h"
 #include "common/wire/replay_client.h"
 #include "common/wire/replay_view_client.h"
 #include "proto/dtrpo/v1/replay.grpc.pb.h"
@@ -91,8 +95,20 @@ class Writer : public ReplayWriter {
     return true;
   }
 
+  bool InsertMany(int64_t calls, int items, int in_flight) override {
+    std::atomic<bool> failed = false;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < in_flight; ++i) {
+      const int64_t part = calls * (i + 1) / in_flight - calls * i / in_flight;
+      threads.emplace_back([&, part] { failed = !CallInsertMany(part, items) || failed; });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return !failed;
+  }
+
+ private:
   // By the client, which tries again what a busy disk refuses for now.
-  bool InsertMany(int64_t calls, int items) override {
+  bool CallInsertMany(int64_t calls, int items) {
     std::vector<v1::InsertRequest> prompts;
     for (int i = 0; i < items; ++i) prompts.push_back(requests_[i % requests_.size()]);
     for (int64_t call = 0; call < calls; ++call) {
@@ -107,7 +123,6 @@ class Writer : public ReplayWriter {
     return true;
   }
 
- private:
   struct Call {
     grpc::ClientContext context;
     v1::InsertResponse response;
@@ -120,7 +135,7 @@ class Writer : public ReplayWriter {
   const std::unique_ptr<v1::ReplayService::Stub> stub_;
   const std::unique_ptr<wire::ReplayViewClient> client_;
   std::deque<v1::InsertRequest> requests_;
-  int64_t next_prompt_;
+  std::atomic<int64_t> next_prompt_;
 };
 
 // Batches in order, each acknowledged with the next one.
@@ -137,8 +152,13 @@ class Sampler : public ReplaySampler {
       request.mutable_job()->set_job_id(kJob);
       request.set_batch(++n_);
       request.set_world(1);
+      request.set_body_format(wire::kItemBodyFormat);
       v1::GetBatchResponse response;
       if (!Ok(stub_->GetBatch(Context().get(), request, &response))) return false;
+      for (v1::BatchItem& item : *response.mutable_items()) {
+        const absl::Status unpacked = wire::UnpackItemBody(&item);
+        DTRPO_CHECK(unpacked.ok()) << unpacked;
+      }
       if (n_ % 16 != 0) continue;
       v1::AcknowledgeRequest acknowledge;
       acknowledge.mutable_job()->set_job_id(kJob);

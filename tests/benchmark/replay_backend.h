@@ -26,8 +26,8 @@ class ReplayWriter {
   // Inserts `count` items with at most `in_flight` unconfirmed; returns when all are confirmed.
   // False: something failed, and was printed.
   virtual bool Insert(int64_t count, int in_flight) = 0;
-  // The same with `calls` calls of `items` items, one after the other, each confirmed.
-  virtual bool InsertMany(int64_t calls, int items) = 0;
+  // The same with `calls` calls of `items` items, at most `in_flight` calls unconfirmed.
+  virtual bool InsertMany(int64_t calls, int items, int in_flight) = 0;
 };
 
 class ReplaySampler {

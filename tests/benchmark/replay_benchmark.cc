@@ -12,11 +12,15 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
@@ -25,7 +29,10 @@
 namespace dtrpo::benchmark {
 namespace {
 
-constexpr int kItemsPerCall = 64;  // of batched inserts
+// Calls in flight, items of each.
+using Calls = std::vector<std::pair<int, int>>;
+const Calls kSmallItems = {{1, 1}, {32, 1}, {2, 16}, {1, 64}};
+const Calls kLargeItems = {{1, 1}, {8, 1}};
 
 using Make = ReplayBackend* (*)(const BackendOptions&);
 
@@ -34,6 +41,7 @@ struct Flags {
   std::string folder = "replay-benchmark";
   double seconds = 5;
   int64_t items = 100000;  // of memory and restart
+  std::string filter;
   bool quick = false;
 };
 
@@ -90,10 +98,9 @@ class Benchmark {
     for (const int64_t tokens : {int64_t{512}, int64_t{34144}}) {
       for (const std::string durability : {"log", "sync"}) {
         for (const int writers : {1, 4}) {
-          for (const int in_flight : {1, tokens == 512 ? 32 : 8}) {
-            if (!Insert(tokens, durability, writers, in_flight, /*per_call=*/1)) return false;
+          for (const auto& [in_flight, per_call] : tokens == 512 ? kSmallItems : kLargeItems) {
+            if (!Insert(tokens, durability, writers, in_flight, per_call)) return false;
           }
-          if (tokens == 512 && !Insert(tokens, durability, writers, 1, kItemsPerCall)) return false;
         }
       }
       for (const std::string selector : {"uniform", "prioritised"}) {
@@ -104,6 +111,13 @@ class Benchmark {
   }
 
  private:
+  // A part of a measurement's name is enough: "insert/512/log/4/32/1" has 4 writers, each with 32
+  // calls of one item in flight.
+  template <typename... Parts>
+  bool Wanted(const Parts&... parts) const {
+    return absl::StrContains(absl::StrJoin(std::make_tuple(parts...), "/"), flags_.filter);
+  }
+
   std::unique_ptr<ReplayBackend> Start(const std::string& durability, const std::string& selector,
                                        int64_t tokens) {
     const std::string folder = flags_.folder + "/store";
@@ -118,16 +132,18 @@ class Benchmark {
 
   static void Print(const nlohmann::json& line) { std::cout << line.dump() << std::endl; }
 
-  // In rounds until the time is over. `per_call`: items; above 1 with one call in flight.
+  // In rounds until the time is over. `in_flight`: calls; `per_call`: items of each.
   bool Insert(int64_t tokens, const std::string& durability, int writers, int in_flight,
               int per_call) {
+    if (!Wanted("insert", tokens, durability, writers, in_flight, per_call)) return true;
     const auto backend = Start(durability, "fifo", tokens);
     std::atomic<int64_t> inserted = 0;
     std::atomic<bool> failed = false;
     std::vector<std::unique_ptr<ReplayWriter>> all;
     for (int i = 0; i < writers; ++i) all.push_back(backend->MakeWriter(i));
     auto insert = [&](ReplayWriter& writer, int64_t calls) {
-      return per_call > 1 ? writer.InsertMany(calls, per_call) : writer.Insert(calls, in_flight);
+      return per_call > 1 ? writer.InsertMany(calls, per_call, in_flight)
+                          : writer.Insert(calls, in_flight);
     };
     for (auto& writer : all) failed = failed || !insert(*writer, in_flight);  // connects
     const double cpu = CpuSeconds(backend->server_pid());
@@ -158,6 +174,7 @@ class Benchmark {
   }
 
   bool Sample(int64_t tokens, const std::string& selector) {
+    if (!Wanted("sample", tokens, selector)) return true;
     const auto backend = Start("log", selector, tokens);
     const int64_t stored = tokens == 512 ? (flags_.quick ? 500 : 5000) : 200;
     if (!backend->MakeWriter(0)->Insert(stored, 8)) return false;
@@ -181,6 +198,7 @@ class Benchmark {
   }
 
   bool MemoryAndRestart() {
+    if (!Wanted("memory")) return true;
     const auto backend = Start("log", "fifo", 512);
     const auto writer = backend->MakeWriter(0);
     // The engine's buffers fill first: what comes after is the items' own.
@@ -216,6 +234,10 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--seconds", flags.seconds, "Of each measurement")->capture_default_str();
   app.add_option("--items", flags.items, "For memory and restart")->capture_default_str();
+  app.add_option(
+      "--filter", flags.filter,
+      "Only measurements with this in insert/TOKENS/DURABILITY/WRITERS/IN-FLIGHT/PER-CALL, "
+      "sample/TOKENS/SELECTOR or memory");
   app.add_flag("--quick", flags.quick, "Short: shows that it runs");
   CLI11_PARSE(app, argc, argv);
   if (flags.quick) {

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/wire/item_body.h"
 #include "proto/dtrpo/v1/replay.pb.h"
 #include "services/replay/inserted_items.h"
-#include "services/replay/item_body.h"
 #include "services/replay/log_codec.h"
 #include "services/replay/replay_table.h"
 
@@ -54,7 +54,7 @@ void InsertOf(const v1::InsertRequest& request) {
   }
   std::vector<NewItem> items;
   for (const StoredPair& pair : *pairs) {
-    Must(DecodeItemBody(pair.body).ok(), "a body can't be read again");
+    Must(wire::DecodeItemBody(pair.body).ok(), "a body can't be read again");
     items.push_back({.version = pair.version,
                      .size_bytes = static_cast<int64_t>(pair.body.size()),
                      .priority = pair.priority});

@@ -1,4 +1,4 @@
-#include "services/replay/item_body.h"
+#include "common/wire/item_body.h"
 
 #include "common/base/philox.h"
 #include "common/wire/trajectory_codec.h"
@@ -8,6 +8,8 @@
 
 namespace dtrpo::replay {
 namespace {
+
+using wire::DecodeItemBody, wire::EncodeItemBody;
 
 v1::ReplayItemBody Pair() {
   v1::ReplayItemBody body;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "common/base/retry_after.h"
+#include "common/wire/item_body.h"
 #include "tests/unit/replay/replay_service_fixture.h"
 
 namespace dtrpo::replay {
@@ -29,6 +30,31 @@ TEST_F(ReplayServiceTest, APairComesBackAsItWasInserted) {
 }
 
 // Invariant 6: an insert repeated after a lost reply stores once.
+TEST_F(ReplayServiceTest, ServesBodiesAsTheyAreStoredToWhoeverUnpacksThemAndNobodyElse) {
+  ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
+  ASSERT_TRUE(Insert(0, 2).ok());
+  auto stub = v1::ReplayService::NewStub(channel_);
+  v1::GetBatchRequest request;
+  request.mutable_job()->set_job_id(kJob);
+  request.set_batch(1);
+  request.set_world(1);
+  auto batch = [&] {
+    return rpc::UnaryCall(stub.get(), &v1::ReplayService::StubInterface::GetBatch, request,
+                          {.deadline = Soon()});
+  };
+  const absl::StatusOr<v1::GetBatchResponse> plain = batch();
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_TRUE(plain->items(0).has_pair() && plain->items(0).body().empty());
+  request.set_body_format(wire::kItemBodyFormat);
+  absl::StatusOr<v1::GetBatchResponse> packed = batch();
+  ASSERT_TRUE(packed.ok()) << packed.status();
+  for (v1::BatchItem& item : *packed->mutable_items()) {
+    EXPECT_TRUE(!item.has_pair() && !item.body().empty());
+    ASSERT_TRUE(wire::UnpackItemBody(&item).ok());
+  }
+  EXPECT_EQ(packed->SerializeAsString(), plain->SerializeAsString());
+}
+
 TEST_F(ReplayServiceTest, AnInsertRepeatedAfterALostReplyStoresOnce) {
   ASSERT_TRUE(client_->OpenJob(kJob, Options(), Soon()).ok());
   Connect({.lost_request_probability = 0.2,
