@@ -77,7 +77,7 @@ TEST_F(ServiceHostTest, HandshakeTellsTheRoleAndRefusesAnotherVersion) {
   EXPECT_THAT(
       HttpGet(nlohmann::json::parse(*files_.Read("/run/replay.json"))["metrics"], "/metrics"),
       HasSubstr("dtrpo_rpc_server_handled_total{role=\"replay\",grpc_code=\"FAILED_PRECONDITION\","
-                "grpc_method=\"Handshake\""));
+                "grpc_method=\"Handshake\",grpc_service=\"dtrpo.v1.IntrospectionService\"} 1\n"));
 }
 
 TEST_F(ServiceHostTest, WaitStatesAreAnswered) {
