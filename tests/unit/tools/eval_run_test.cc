@@ -98,7 +98,7 @@ TEST_F(EvalRunTest, LowerThresholdsTakeFewerForwardsAndTwoRunsCanBeCompared) {
   ASSERT_EQ(policies.size(), 2u);
   EXPECT_EQ(policies[1]["unmask"], "threshold:1");
   EXPECT_GT(policies[0]["tokens_per_forward"], 1.3 * double{policies[1]["tokens_per_forward"]});
-  EXPECT_THAT(Content("a/report.html"), HasSubstr("Accuracy against tokens per forward"));
+  EXPECT_THAT(Content("a/report.html"), HasSubstr("Accuracy (pass@1) against tokens per forward"));
 
   const Outcome compared = Dtrpo({"compare", Path("a"), Path("a"), "--unmask-a", "threshold:1",
                                   "--unmask-b", "threshold:0.3", "--output", Path("c")});
