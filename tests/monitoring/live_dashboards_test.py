@@ -89,6 +89,15 @@ def check(cluster, api: str) -> None:
     def query(expr: str) -> dict:
         return get(api + "query?" + urllib.parse.urlencode({"query": filled(expr, job)}))
 
+    def all_are_scraped() -> bool:
+        try:
+            targets = get(api + "targets")["data"]["activeTargets"]
+        except urllib.error.URLError:  # it is starting
+            return False
+        return len(targets) == len(cluster.members()) and all(target["health"] == "up" for target in targets)
+
+    # A short job would be over before the first scrape, and then no rate would ever have been.
+    wait_for("Prometheus to have scraped every service", all_are_scraped, seconds=120)
     counted = calls(cluster.members())
     job = cluster.submit(steps=12)
     wait_for(f"job {job} to succeed",

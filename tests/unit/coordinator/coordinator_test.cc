@@ -244,12 +244,13 @@ TEST_F(CoordinatorTest, RewardsThatFailedAndPromptsThatTeachNothingAreCountedOnc
   std::map<std::string, int> many;
   for (int i = 0; i < 30; ++i) many[absl::StrCat("reason ", i)] = 1;
   report(v1::PromptResult::STORED, 0, 30, many);
+  const v1::RewardCounts counted = Get(id).rewards();
   int64_t sum = 0;
-  for (const v1::RewardFailure& failure : Get(id).rewards().failures()) sum += failure.answers();
+  for (const v1::RewardFailure& failure : counted.failures()) sum += failure.answers();
   EXPECT_EQ(sum, 40);
-  EXPECT_EQ(Get(id).rewards().failures_size(), 17);
-  EXPECT_EQ(Get(id).rewards().failures(16).reason(), "other reasons");
-  EXPECT_EQ(Get(id).rewards().failures(16).answers(), 17);
+  ASSERT_EQ(counted.failures_size(), 17);
+  EXPECT_EQ(counted.failures(16).reason(), "other reasons");
+  EXPECT_EQ(counted.failures(16).answers(), 17);
 }
 
 TEST_F(CoordinatorTest, ALongRunOfPromptsWithoutAPairEndsTheJobWithThatReason) {

@@ -1,13 +1,17 @@
 // The coordinator over real connections: clients, workers and errors as they see them.
+#include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "common/base/retry_after.h"
+#include "common/rpc/status_translation.h"
+#include "common/rpc/unary_call.h"
 #include "tests/unit/coordinator/live_coordinator.h"
 
 namespace dtrpo::coordinator {
@@ -60,7 +64,7 @@ TEST_F(ServicesTest, TheReasonOfAStaleAttemptReachesTheLearner) {
 TEST_F(ServicesTest, AWatchSendsAStatusAtOnceThenEachChangeAndEndsWithTheJob) {
   const absl::Time deadline = Soon();
   for (int job = 0; job < 12; ++job) {
-    const std::string id = Submit();
+    const std::string id = Submit(absl::StrCat("add", job));
     std::vector<v1::JobState> states;
     const absl::Status end = live_.jobs().Watch(
         id, 0,
@@ -140,21 +144,22 @@ TEST_F(ServicesTest, WatchesLeaveThreadsForTheWorkers) {
 
 TEST_F(ServicesTest, WatchesEndWhenTheCoordinatorShutsDown) {
   const std::string id = Submit();
-  absl::Notification watching;
-  std::thread watcher([&] {
-    live_.jobs()
-        .Watch(
-            id, 0,
-            [&](const v1::JobStatus&) {
-              if (!watching.HasBeenNotified()) watching.Notify();
-              return true;
-            },
-            absl::Now() + absl::Minutes(5))
-        .IgnoreError();
-  });
-  ASSERT_TRUE(watching.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  // Not by the client, which would go on watching once the coordinator is back.
+  rpc::ChannelOptions options;
+  options.identity.role = "client";
+  rpc::ChannelFactory channels(options);
+  const auto stub = v1::JobService::NewStub(*channels.Create(live_.address()));
+  grpc::ClientContext context;
+  rpc::PrepareContext({.deadline = absl::Now() + absl::Minutes(5)}, &context);
+  v1::WatchJobRequest request;
+  request.set_job_id(id);
+  const auto stream = stub->WatchJob(&context, request);
+  v1::JobStatus status;
+  ASSERT_TRUE(stream->Read(&status));
   live_.Shutdown();
-  watcher.join();
+  while (stream->Read(&status)) continue;
+  const absl::Status end = rpc::FromGrpcStatus(stream->Finish());
+  EXPECT_EQ(end, absl::UnavailableError("the coordinator is shutting down"));
 }
 
 TEST_F(ServicesTest, AWorkerRegistersBeatsAndLeases) {
