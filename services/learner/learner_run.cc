@@ -122,8 +122,8 @@ absl::Status LearnerRun::Load() {
   base_ = std::make_unique<checkpoint::CheckpointFolder>(std::move(base));
 
   const bool resume = !options_.resume_checkpoint.empty();
-  // Without a checkpoint above 0 after a rollback to the base model, whose optimizer state is none.
-  step_ = resumed_step_ = checkpointed_step_ = options_.resume_step;
+  // After a rollback to the base model there is nothing to read, and nothing to save yet.
+  if (options_.resume_step > 0) step_ = resumed_step_ = checkpointed_step_ = options_.resume_step;
   if (resume) {
     DTRPO_ASSIGN_OR_RETURN(const training::TrainingProgress progress,
                            training::ReadTrainingProgress(deps_.files, options_.resume_checkpoint));

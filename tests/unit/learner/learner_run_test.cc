@@ -233,6 +233,14 @@ TEST_F(LearnerRunTest, TheDataMayEndBeforeTheSteps) {
                           "finished 3: the data ended at step 3"));
 }
 
+TEST_F(LearnerRunTest, AJobWithoutAnyPairEndsWithACheckpointAllTheSame) {
+  peers_->last_batch = 0;
+  ASSERT_TRUE(MakeRun(*peers_)->Run().ok());
+  const std::vector<std::string> calls = peers_->calls();
+  EXPECT_THAT(std::vector<std::string>(calls.end() - 3, calls.end()),
+              ElementsAre("checkpoint 0", "acknowledge 0", "finished 0: the data ended at step 0"));
+}
+
 TEST_F(LearnerRunTest, AnEarlyCheckpointIsMadeWhenTheCoordinatorAsks) {
   peers_->ask_for_checkpoint = true;
   ASSERT_TRUE(MakeRun(*peers_)->Run().ok());
